@@ -1,0 +1,101 @@
+"""Build nerfkit: the Python packages and one shared library of C++ kernels per instruction set.
+
+The libraries have a plain C interface and are loaded with ctypes, so they depend neither on the
+Python nor on the torch version. They are optional: with no compiler the install goes through and
+the torch reference runs instead (`nerfkit info` says which is active).
+"""
+
+import os
+import platform
+from pathlib import Path
+
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).parent
+# GCC and clang vector types; fast-math is for compiling only: linking with it would make the
+# loader flush denormals to zero in the whole process.
+COMPILE = ["-O3", "-std=c++17", "-ffast-math", "-fvisibility=hidden", "-Wall"]
+X86_LEVELS = {
+    "v2": ["-march=x86-64-v2"],
+    "v3": ["-march=x86-64-v3"],
+    "v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
+}
+
+
+class ParallelBuild(build_ext):
+    """Build the instruction-set variants side by side."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
+
+
+def native_extensions() -> list[Extension]:
+    sources = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("kernels/*/*.cpp"))
+    headers = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("kernels/*/*.h"))
+    is_x86 = platform.machine().lower() in ("x86_64", "amd64")
+    levels = X86_LEVELS if is_x86 else {"base": []}
+    only = os.environ.get("NERFKIT_BUILD_LEVELS")  # e.g. "v3": quicker builds while developing
+    if only:
+        levels = {level: levels[level] for level in only.split(",")}
+    return [
+        Extension(
+            f"nerfkit._native_{level}",
+            sources,
+            depends=headers,
+            include_dirs=["kernels"],
+            extra_compile_args=COMPILE + flags,
+            extra_link_args=["-pthread"],
+            language="c++",
+            optional=True,
+        )
+        for level, flags in levels.items()
+    ]
+
+
+def packages() -> tuple[list[str], dict[str, str]]:
+    """`kernels/` and `scenes/` install inside nerfkit: top-level `kernels` belongs to others."""
+    names = find_packages(include=["nerfkit", "nerfkit.*"])
+    folders = {"nerfkit": "nerfkit"}
+    for root in ("kernels", "scenes"):
+        for init in sorted(ROOT.glob(f"{root}/*/__init__.py")):
+            name = f"nerfkit.{root}.{init.parent.name}"
+            names.append(name)
+            folders[name] = f"{root}/{init.parent.name}"
+    return names, folders
+
+
+names, folders = packages()
+setup(
+    name="nerfkit",
+    version="0.1.0",
+    description="Neural rendering engine: fast on a CPU, Triton on a GPU",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=names,
+    package_dir=folders,
+    ext_modules=native_extensions(),
+    cmdclass={"build_ext": ParallelBuild},
+    install_requires=[
+        "torch>=2.4",
+        "numpy>=1.26",
+        "imageio>=2.34",
+        "imageio-ffmpeg>=0.5",
+        "trimesh>=4.4",
+        "embreex>=2.17.7; platform_machine == 'x86_64' or platform_machine == 'AMD64'",
+        "scipy>=1.11",
+        "scikit-image>=0.22",
+        "safetensors>=0.4.3",
+        "tensorboard>=2.16",
+        "tyro>=0.9",
+        "rich>=13.7",
+    ],
+    extras_require={
+        "dev": ["pytest>=8", "hypothesis>=6.100", "pytest-benchmark>=4", "ruff>=0.6", "build>=1.0"],
+    },
+    entry_points={"console_scripts": ["nerfkit=nerfkit.cli:main"]},
+    zip_safe=False,
+)
