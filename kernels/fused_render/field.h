@@ -1,0 +1,102 @@
+// The field the fused renderer evaluates: density and features on voxel corners, and the colour
+// network on features and view direction.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "fused_mlp/mlp_tile.h"
+#include "shared/simd.h"
+#include "voxel_features/voxel_grid.h"
+
+namespace nk {
+
+constexpr int MAX_DIRECTION = 16;  // spherical harmonics, at most four bands
+
+struct Field {
+    VoxelGrid grid;         // of the features
+    GridLevel density_grid; // one level: the finest resolution
+    const float* density;   // raw values at the finest vertices
+    const float* features;  // [V, FEATURES], summed over the levels
+    float density_scale;    // sigma = density_scale * softplus(raw + density_bias)
+    float density_bias;
+    int bands;              // spherical harmonics of the view direction the network sees
+    MlpShape mlp;           // FEATURES + bands^2 inputs, 3 outputs
+    const float* mlp_params;
+};
+
+struct FieldGradients {
+    float* density;             // like Field::density
+    float* features;            // [V, FEATURES]
+    uint8_t* features_touched;  // [V] set to 1 where a gradient was added
+};
+
+// sigma and d sigma / d raw.
+inline void activate_density(const Field& field, vf raw, vf& sigma, vf& slope) {
+    raw = raw + field.density_bias;
+    const vf e = exp(min(raw, splat(20.f)));
+    // log1p(e) for small e, where log(1 + e) would round to nothing
+    const vf soft = select(raw > splat(15.f), raw, select(e < splat(1e-3f), e - 0.5f * e * e, log(1.f + e)));
+    sigma = soft * field.density_scale;
+    slope = e / (1.f + e) * field.density_scale;
+}
+
+// Corner indices and weights of one sample at every level, for the feature lookup.
+struct SampleCorners {
+    int32_t index[MAX_LEVELS * 8];
+    float weight[MAX_LEVELS * 8];
+};
+
+inline void find_sample_corners(const VoxelGrid& grid, const float* p, const int32_t* cell,
+                                SampleCorners& out) {
+    for (int l = 0; l < grid.n_levels; ++l) {
+        const GridLevel& level = grid.level[l];
+        const int32_t n = level.n, x = cell[0] >> level.shift, y = cell[1] >> level.shift,
+                      z = cell[2] >> level.shift;
+        int32_t* index = out.index + l * 8;
+        const int32_t* row = level.bricks + ((z >> 2) * n + (y >> 2)) * n + (x >> 2);
+        const int32_t base = (row[0] << 6) + (x & 3) + 4 * (y & 3) + 16 * (z & 3);
+        if ((x & 3) != 3 && (y & 3) != 3 && (z & 3) != 3) {
+            for (int c = 0; c < 8; ++c) index[c] = base + (c & 1) + 2 * (c & 2) + 4 * (c & 4);
+        } else {  // the corners lie in several bricks
+            const int dx = (x & 3) == 3, dy = (y & 3) == 3, dz = (z & 3) == 3;
+            for (int c = 0; c < 8; ++c) {
+                const int ox = c & 1, oy = c >> 1 & 1, oz = c >> 2;
+                const int32_t place = row[((dz & oz) * n + (dy & oy)) * n + (dx & ox)];
+                index[c] = (place << 6) + ((x + ox) & 3) + 4 * ((y + oy) & 3) + 16 * ((z + oz) & 3);
+            }
+        }
+        const float fx = p[0] * level.scale - static_cast<float>(x),
+                    fy = p[1] * level.scale - static_cast<float>(y),
+                    fz = p[2] * level.scale - static_cast<float>(z);
+        const float wx[2] = {1.f - fx, fx}, wy[2] = {1.f - fy, fy}, wz[2] = {1.f - fz, fz};
+        for (int c = 0; c < 8; ++c)
+            out.weight[l * 8 + c] = wx[c & 1] * wy[c >> 1 & 1] * wz[c >> 2];
+    }
+}
+
+inline void prefetch_features(const float* features, const SampleCorners& s, int n) {
+    for (int c = 0; c < n; ++c) __builtin_prefetch(features + static_cast<int64_t>(s.index[c]) * FEATURES);
+}
+
+constexpr int FV = FEATURES / VL ? FEATURES / VL : 1;  // vectors a record
+
+inline void interpolate_features(const float* features, const SampleCorners& s, int n, float* out) {
+    vf sum[FV] = {};
+    for (int c = 0; c < n; ++c) {
+        const float* record = features + static_cast<int64_t>(s.index[c]) * FEATURES;
+        for (int v = 0; v < FV; ++v) sum[v] += s.weight[c] * load(record + v * VL);
+    }
+    for (int v = 0; v < FV; ++v) store(out + v * VL, sum[v]);
+}
+
+inline void scatter_features(FieldGradients& grads, const SampleCorners& s, int n, const float* gradient) {
+    vf g[FV];
+    for (int v = 0; v < FV; ++v) g[v] = load(gradient + v * VL);
+    for (int c = 0; c < n; ++c) {
+        float* record = grads.features + static_cast<int64_t>(s.index[c]) * FEATURES;
+        for (int v = 0; v < FV; ++v) store(record + v * VL, load(record + v * VL) + s.weight[c] * g[v]);
+        grads.features_touched[s.index[c]] = 1;
+    }
+}
+
+}  // namespace nk

@@ -1,0 +1,1 @@
+"""Radiance fields: what is at a point, and how it looks from a direction."""

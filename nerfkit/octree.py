@@ -1,0 +1,148 @@
+"""Sparse voxel octree: which leaf voxels of a cube are occupied.
+
+A tree of depth D divides a cube into R = 2^D leaf voxels along each axis. Occupied leaves are held as
+sorted Morton codes (bit 0 of each triple is x, then y, then z); everything else is derived.
+Leaf (x, y, z) covers box_min + [x, x + 1) * voxel and so on. After NSVF (2007.11571), section 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def morton_encode(cells: Tensor) -> Tensor:
+    """Interleave the bits of integer coordinates [N, 3] (x, y, z < 2^20) -> [N] int64."""
+    code = torch.zeros(cells.shape[0], dtype=torch.int64)
+    for axis in range(3):
+        v = cells[:, axis].to(torch.int64)
+        v = (v | (v << 32)) & 0x1F00000000FFFF
+        v = (v | (v << 16)) & 0x1F0000FF0000FF
+        v = (v | (v << 8)) & 0x100F00F00F00F00F
+        v = (v | (v << 4)) & 0x10C30C30C30C30C3
+        v = (v | (v << 2)) & 0x1249249249249249
+        code |= v << axis
+    return code
+
+
+def morton_decode(codes: Tensor) -> Tensor:
+    """Inverse of `morton_encode`: [N] int64 -> [N, 3] int64 (x, y, z)."""
+    axes = []
+    for axis in range(3):
+        v = (codes >> axis) & 0x1249249249249249
+        v = (v | (v >> 2)) & 0x10C30C30C30C30C3
+        v = (v | (v >> 4)) & 0x100F00F00F00F00F
+        v = (v | (v >> 8)) & 0x1F0000FF0000FF
+        v = (v | (v >> 16)) & 0x1F00000000FFFF
+        v = (v | (v >> 32)) & 0xFFFFF
+        axes.append(v)
+    return torch.stack(axes, dim=1)
+
+
+@dataclass(frozen=True)
+class Octree:
+    """Occupied leaves of a cube.
+
+    Attributes:
+        box_min: [3] float32, lowest corner of the cube, world units.
+        size: edge of the cube, world units.
+        depth: levels below the root; 2^depth leaf voxels along an axis.
+        codes: [n_leaves] int64, Morton codes of the occupied leaves, ascending and distinct.
+    """
+
+    box_min: Tensor
+    size: float
+    depth: int
+    codes: Tensor
+
+    @staticmethod
+    def from_cells(box_min: Tensor, size: float, depth: int, cells: Tensor) -> Octree:
+        """From leaf coordinates [N, 3] (x, y, z) in any order, repeats allowed."""
+        codes = torch.unique(morton_encode(cells))
+        return Octree(box_min.to(torch.float32), float(size), depth, codes)
+
+    @staticmethod
+    def full(box_min: Tensor, size: float, depth: int) -> Octree:
+        """Every leaf occupied."""
+        return Octree(box_min.to(torch.float32), float(size), depth, torch.arange(8**depth))
+
+    @property
+    def resolution(self) -> int:
+        return 1 << self.depth
+
+    @property
+    def voxel(self) -> float:
+        """Edge of a leaf voxel, world units."""
+        return self.size / self.resolution
+
+    def __len__(self) -> int:
+        return self.codes.shape[0]
+
+    def cells(self) -> Tensor:
+        """Coordinates of the leaves, [n_leaves, 3] int64 (x, y, z), in Morton order."""
+        return morton_decode(self.codes)
+
+    def centers(self) -> Tensor:
+        """Centres of the leaves, [n_leaves, 3] float32, world units."""
+        return self.box_min + (self.cells().to(torch.float32) + 0.5) * self.voxel
+
+    def subdivide(self) -> Octree:
+        """Every leaf into its eight children."""
+        codes = (self.codes[:, None] * 8 + torch.arange(8)).reshape(-1)
+        return Octree(self.box_min, self.size, self.depth + 1, codes)
+
+    def keep(self, mask: Tensor) -> Octree:
+        """Only the leaves where `mask` [n_leaves] bool is true."""
+        return Octree(self.box_min, self.size, self.depth, self.codes[mask])
+
+    def find(self, cells: Tensor) -> Tensor:
+        """Index of the leaf at each of `cells` [N, 3], or -1 where it is not occupied -> [N]."""
+        if len(self) == 0:
+            return torch.full((cells.shape[0],), -1)
+        inside = ((cells >= 0) & (cells < self.resolution)).all(dim=1)
+        wanted = morton_encode(cells.clamp(0, self.resolution - 1))
+        place = torch.searchsorted(self.codes, wanted).clamp_max(len(self) - 1)
+        return torch.where(inside & (self.codes[place] == wanted), place, -1)
+
+    def contains(self, points: Tensor) -> Tensor:
+        """Whether world points [N, 3] lie in an occupied leaf -> [N] bool."""
+        return self.find(torch.floor((points - self.box_min) / self.voxel).to(torch.int64)) >= 0
+
+    def dilate(self, mask: Tensor) -> Tensor:
+        """`mask` [n_leaves] spread to the occupied leaves among the 26 neighbours of its leaves."""
+        chosen = self.cells()[mask]
+        out = mask.clone()
+        for offset in torch.cartesian_prod(*[torch.arange(-1, 2)] * 3):
+            near = self.find(chosen + offset)
+            out[near[near >= 0]] = True
+        return out
+
+    def occupancy_words(self) -> Tensor:
+        """Bit pyramid for marching: 4x4x4 leaves a 64-bit word, [n, n, n] (z, y, x) words a level.
+
+        The levels follow each other in one flat int64 tensor, finest first, down to a single word;
+        a bit of a coarser level says whether the word below it is non-zero. Bit x + 4 y + 16 z.
+        """
+        levels = []
+        cells, n = self.cells(), self.resolution
+        while True:
+            n = -(-n // 4)
+            block, inner = cells >> 2, cells & 3
+            flat = (block[:, 2] * n + block[:, 1]) * n + block[:, 0]
+            bit = inner[:, 0] + 4 * inner[:, 1] + 16 * inner[:, 2]
+            words = torch.zeros(n**3, dtype=torch.int64)
+            words.index_add_(0, flat, torch.ones_like(bit) << bit)
+            levels.append(words)
+            if n == 1:
+                return torch.cat(levels)
+            # Leaves come in Morton order, so those of one block are neighbours in the list.
+            first = torch.ones_like(flat, dtype=torch.bool)
+            first[1:] = flat[1:] != flat[:-1]
+            cells = block[first]
+
+    def nodes_at(self, depth: int) -> Tensor:
+        """Coordinates [N, 3] of the occupied nodes at a depth no deeper than the leaves."""
+        return morton_decode(torch.unique_consecutive(self.codes >> 3 * (self.depth - depth)))
+
