@@ -40,14 +40,14 @@ class _RayTables:
 
     pixel_to_world [N, 12]: the columns of R K^-1 and the origin, so that an undistorted ray is
     x * column 0 + y * column 1 + column 2. camera_to_world [N, 12]: the same for a direction in
-    OpenCV camera axes. plane [4, N]: 1/fx, 1/fy, -cx/fx, -cy/fy. lens [N]: index into MODELS, 0
-    where nothing is distorted. lenses: the values present in `lens`.
+    OpenCV camera axes. optics [10, N]: 1/fx, 1/fy, -cx/fx, -cy/fy and the distortion; [10, 1] where
+    all cameras have the same, which spares a gather. lens [N]: index into MODELS, 0 where nothing
+    is distorted. lenses: the values present in `lens`.
     """
 
     pixel_to_world: Tensor
     camera_to_world: Tensor
-    plane: Tensor
-    distortion: Tensor
+    optics: Tensor
     lens: Tensor
     lenses: tuple[int, ...]
 
@@ -117,7 +117,8 @@ class Cameras:
                 chosen = camera_indices[rows], pixels[rows]
                 part = _lens_rays(tables, lens, *chosen) if lens else _pinhole_rays(tables, *chosen)
                 directions[rows] = part[0]
-        directions = directions / torch.linalg.vector_norm(directions, dim=-1, keepdim=True)
+        x, y, z = directions.unbind(-1)  # three times quicker than a reduction over a short axis
+        directions *= (x * x + y * y + z * z).rsqrt_()[:, None]
         return Rays(origins.expand_as(directions).contiguous(), directions)
 
     def image_rays(self, index: int) -> Rays:
@@ -201,16 +202,18 @@ class Cameras:
             # an OPENCV camera without coefficients is a pinhole; a fisheye without is not
             lens[(lens == 1) & (self.distortion == 0).all(dim=1)] = 0
 
+            optics = [1 / self.fx, 1 / self.fy, -self.cx / self.fx, -self.cy / self.fy]
+            optics = torch.cat([torch.stack(optics), self.distortion.T])
+            if (optics == optics[:, :1]).all():
+                optics = optics[:, :1]
+
             def single(tensor: Tensor) -> Tensor:
                 return tensor.to(device=device, dtype=torch.float32).contiguous()
 
             self._tables[device] = _RayTables(
                 pixel_to_world=single(torch.cat([right / fx, down / fy, centre, origin], dim=1)),
                 camera_to_world=single(torch.cat([right, down, forward, origin], dim=1)),
-                plane=single(
-                    torch.stack([1 / self.fx, 1 / self.fy, -self.cx / self.fx, -self.cy / self.fy])
-                ),
-                distortion=single(self.distortion.T),
+                optics=single(optics),
                 lens=lens.to(device),
                 lenses=tuple(sorted(set(lens.tolist()))) or (0,),
             )
@@ -233,10 +236,11 @@ def _lens_rays(
 ) -> tuple[Tensor, Tensor]:
     """The same through a distorting lens: MODELS[lens]."""
     rows = tables.camera_to_world.index_select(0, indices)
-    scale_x, scale_y, shift_x, shift_y = tables.plane.index_select(1, indices)
-    k = tables.distortion.index_select(1, indices)
-    x = pixels[:, 0] * scale_x + shift_x
-    y = pixels[:, 1] * scale_y + shift_y
+    shared = tables.optics.shape[1] == 1
+    optics = tables.optics if shared else tables.optics.index_select(1, indices)
+    x = torch.addcmul(optics[2], pixels[:, 0], optics[0])
+    y = torch.addcmul(optics[3], pixels[:, 1], optics[1])
+    k = optics[4:]
     if MODELS[lens] == "OPENCV":
         x, y = undistort_opencv(x, y, k)
         depth_term = rows[:, 6:9]

@@ -15,8 +15,11 @@ from torch import Tensor
 
 from nerfkit.cameras import Cameras
 from nerfkit.data.blender import load_blender
+from nerfkit.data.colmap import load_colmap, model_folder
 from nerfkit.data.images import image_size, in_threads, read_image, read_mask
 from nerfkit.data.listing import Listing, View, cameras_of
+from nerfkit.data.llff import load_llff
+from nerfkit.data.nsvf import is_nsvf, load_nsvf
 from nerfkit.data.transforms import load_transforms
 from nerfkit.errors import NerfkitError
 
@@ -113,6 +116,12 @@ def _detect(root: Path) -> Loader:
         return lambda root, downscale: load_blender(root)
     if (root / "transforms.json").is_file():
         return lambda root, downscale: load_transforms(root)
+    if is_nsvf(root):
+        return lambda root, downscale: load_nsvf(root)
+    if model_folder(root) is not None:
+        return lambda root, downscale: load_colmap(root)
+    if (root / "poses_bounds.npy").is_file():
+        return load_llff
     raise NerfkitError(
         f"{root}: no data set we know; looked for transforms_train.json (Blender), "
         "transforms.json (instant-ngp, nerfstudio), intrinsics.txt with rgb/ and pose/ (NSVF), "

@@ -88,7 +88,9 @@ def image_files(folder: Path, root: Path) -> list[Path]:
     names = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
     if not names:
         raise NerfkitError(f"{folder}: no images ({', '.join(IMAGE_SUFFIXES)}) in it")
-    return [resolve_inside(root, folder / name) for name in names]
+    for name in names:
+        resolve_inside(root, folder / name)
+    return [folder / name for name in names]
 
 
 def turn_up(listing: Listing) -> None:
