@@ -75,9 +75,13 @@ def undistort_opencv(xd: Tensor, yd: Tensor, k: Tensor) -> tuple[Tensor, Tensor]
 
 
 def distort_fisheye(theta: Tensor, k: Tensor) -> Tensor:
-    """Distance from the principal point (focal lengths) of a ray at `theta` off the axis."""
+    """Distance from the principal point (focal lengths) of a ray at `theta` off the axis.
+
+    Past the fold of the curve it is theta itself, as in `distort_opencv`.
+    """
     t2 = theta * theta
-    return theta * _radial(t2, k)[0]
+    factor, slope = _radial(t2, k)
+    return theta * torch.where(factor + 2 * t2 * slope > 0, factor, torch.ones_like(factor))
 
 
 def undistort_fisheye(radius: Tensor, k: Tensor) -> Tensor:

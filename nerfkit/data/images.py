@@ -67,7 +67,9 @@ def reduce_image(image: Tensor, factor: int) -> Tensor:
     if factor == 1:
         return image
     height, width = image.shape[0] // factor, image.shape[1] // factor
-    values = image[: height * factor, : width * factor].to(torch.int32)
+    largest = 2 * 255 * 255 * factor**2  # twice the weighted sum: see _rounded_ratio
+    dtype = torch.int32 if largest < 2**31 else torch.int64
+    values = image[: height * factor, : width * factor].to(dtype)
     if image.shape[2] == 3:
         total = _block_sums(values, factor)
         count = factor * factor
@@ -90,7 +92,7 @@ def in_threads(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
 
 
 def _block_sums(values: Tensor, factor: int) -> Tensor:
-    """[H, W, C] int32 -> [H / factor, W / factor, C] int32, by strided slices (no big copies)."""
+    """[H, W, C] -> [H / factor, W / factor, C], by strided slices."""
     rows = values[::factor].clone()
     for i in range(1, factor):
         rows += values[i::factor]

@@ -148,7 +148,7 @@ def _lens(frame: dict, meta: dict, source: str) -> tuple[str, tuple[float, ...]]
         if frame.get("is_fisheye", meta.get("is_fisheye")):
             return "OPENCV_FISHEYE", distortion
         return ("OPENCV" if any(distortion) else "PINHOLE"), distortion
-    if name not in MODEL_NAMES:
+    if not isinstance(name, str) or name not in MODEL_NAMES:
         raise NerfkitError(
             f"{source}: unknown camera model {name!r}; known: {', '.join(MODEL_NAMES)}"
         )
@@ -172,8 +172,11 @@ def _assign_splits(root: Path, path: Path, meta: dict, views: list[View]) -> Non
     for view in views:
         view.split = None
     for split, key in SPLIT_KEYS.items():
-        for name in meta.get(key, []):
-            source = f"{path}: {key}"
+        source = f"{path}: {key}"
+        names = meta.get(key, [])
+        if not isinstance(names, list):
+            raise NerfkitError(f"{source}: wanted a list of paths, got {names!r:.60}")
+        for name in names:
             view = by_path.get(find_image(root, name, source))
             if view is None:
                 raise NerfkitError(f"{source}: {name!r} is not among the frames")
