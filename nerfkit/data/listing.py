@@ -4,6 +4,7 @@ Symbols: c2w [3, 4] in OpenGL camera axes and our world (+Z up); world_transform
 file's world to ours; fx, fy, cx, cy in pixels of the stored image.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +55,11 @@ class Listing:
 
 def cameras_of(views: Sequence[View]) -> Cameras:
     """The views' cameras, checked."""
+    for view in views:
+        if not (1 <= view.width < 2**31 and 1 <= view.height < 2**31):
+            raise NerfkitError(
+                f"{view.source}: image size must be positive, got {view.width}x{view.height}"
+            )
     stacked = {
         name: np.array([getattr(view, name) for view in views])
         for name in ("fx", "fy", "cx", "cy", "width", "height")
@@ -74,11 +80,11 @@ def find_image(root: Path, relative: Any, source: str) -> Path:
         raise NerfkitError(f"{source}: wanted the path of an image, got {relative!r}")
     relative = relative.replace("\\", "/")  # some tools on Windows write backslashes
     path = resolve_inside(root, relative)
-    if path.is_file():
+    if os.path.isfile(path):  # unlike Path.is_file, False for a name too long to exist
         return path
     for suffix in IMAGE_SUFFIXES:
         candidate = resolve_inside(root, relative + suffix)
-        if candidate.is_file():
+        if os.path.isfile(candidate):
             return candidate
     raise NerfkitError(f"{source}: image {relative!r} is not there (looked for {path})")
 

@@ -21,7 +21,7 @@ def load_llff(root: Path, downscale: int) -> Listing:
     path = root / "poses_bounds.npy"
     try:
         rows = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # its header parser raises whatever it meets
         raise NerfkitError(f"{path}: not a numpy array we can read: {error}") from error
     if rows.ndim != 2 or rows.shape[1] != 17 or rows.dtype.kind not in "fiu":
         raise NerfkitError(

@@ -1,6 +1,7 @@
 """transforms.json of instant-ngp and nerfstudio, and the frame parser Blender sets share.
 
-transform_matrix is c2w [4, 4] in OpenGL camera axes, world +Z up, taken as it is. Intrinsics
+transform_matrix is c2w [4, 4] in OpenGL camera axes, world +Z up, taken as it is (nerfstudio's
+applied_transform is already part of it, and its point file is in the same world). Intrinsics
 (fl_x, fl_y, cx, cy, w, h in pixels; camera_angle_x in radians) and distortion may stand at the top
 or in a frame, the frame winning.
 """
@@ -87,7 +88,7 @@ def _matrix(value: Any, source: str) -> np.ndarray:
         raise NerfkitError(f'{source}: "transform_matrix" is missing')
     try:
         matrix = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise NerfkitError(f"{source}: transform_matrix is not a matrix of numbers") from error
     if matrix.shape not in ((4, 4), (3, 4)):
         raise NerfkitError(f"{source}: transform_matrix must be 4x4, got shape {matrix.shape}")
@@ -102,7 +103,7 @@ def _intrinsics(frame: dict, meta: dict, image_path: Path, source: str) -> dict[
     def number(key: str) -> float | None:
         value = frame.get(key, meta.get(key))
         if value is not None and not _is_number(value):
-            raise NerfkitError(f'{source}: "{key}" must be a number, got {value!r}')
+            raise NerfkitError(f'{source}: "{key}" must be a number, got {value!r:.60}')
         return value
 
     width, height = number("w"), number("h")
@@ -161,7 +162,9 @@ def _optional_file(root: Path, relative: Any, source: str) -> Path | None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if isinstance(value, int):  # JSON allows whole numbers that fit no float
+        return not isinstance(value, bool) and abs(value) < 2**63
+    return isinstance(value, float)
 
 
 def _assign_splits(root: Path, path: Path, meta: dict, views: list[View]) -> None:
@@ -194,7 +197,7 @@ def _ngp_box(path: Path, meta: dict) -> np.ndarray | None:
         side = float(meta["aabb_scale"])
         scale = float(meta.get("scale", INSTANT_NGP_SCALE))
         offset = np.full(3, meta.get("offset", INSTANT_NGP_OFFSET), dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise NerfkitError(f"{path}: aabb_scale, scale or offset is not a number") from error
     if not (0 < side < math.inf and 0 < scale < math.inf and np.isfinite(offset).all()):
         raise NerfkitError(f"{path}: aabb_scale and scale must be positive, offset finite")

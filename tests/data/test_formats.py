@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import trimesh
 from data_writers import number_of, write_colmap, write_llff, write_nerfstudio, write_nsvf
+from PIL import Image
 
 from nerfkit.cameras import Cameras
 from nerfkit.data import Dataset, load_dataset
@@ -138,9 +140,9 @@ def test_transforms_extras(blender_set: Path, tmp_path: Path) -> None:
     meta["frames"][1]["mask_path"] = "mask.png"
     meta["frames"][2]["depth_file_path"] = "images/0000.png"
     meta |= {"aabb_scale": 2, "scale": 0.5, "offset": [0.5, 0.0, 0.5], "integer_depth_scale": 0.25}
+    trimesh.PointCloud([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]).export(root / "points.ply")
+    meta["ply_file_path"] = "points.ply"
     (root / "transforms.json").write_text(json.dumps(meta))
-    from PIL import Image
-
     mask = np.full((8, 12), 255, np.uint8)
     mask[0, 0] = 0
     Image.fromarray(mask).save(root / "mask.png")
@@ -150,6 +152,7 @@ def test_transforms_extras(blender_set: Path, tmp_path: Path) -> None:
     assert dataset.masks[0] is None and dataset.masks[1].tolist() == mask.tolist()
     assert dataset.depth_paths[2] == (root / "images/0000.png").resolve()
     assert dataset.depth_unit == 0.25
+    assert dataset.points.tolist() == [[1, 2, 3], [4, 5, 6]]
     assert dataset.scene_box.tolist() == [[-2, -1, -2], [2, 3, 2]]
     reduced = load_dataset(root, downscale=2).masks[1]
     assert reduced.shape == (4, 6) and reduced[0, 0] == 0 and (reduced > 0).sum() == 23
