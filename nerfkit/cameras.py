@@ -23,6 +23,7 @@ from nerfkit.errors import NerfkitError
 
 MODELS = ("PINHOLE", "OPENCV", "OPENCV_FISHEYE")
 RIGID_TOLERANCE = 1e-3
+CACHE_RAYS = 65536
 _DTYPES = {"width": torch.int64, "height": torch.int64}
 
 
@@ -130,7 +131,12 @@ class Cameras:
             indexing="ij",
         )
         pixels = torch.stack([x.reshape(-1), y.reshape(-1)], dim=-1)
-        return self.rays(torch.tensor([index]), pixels)
+        # in pieces that stay in cache through the Newton steps
+        parts = [self.rays(torch.tensor([index]), piece) for piece in pixels.split(CACHE_RAYS)]
+        return Rays(
+            torch.cat([part.origins for part in parts]),
+            torch.cat([part.directions for part in parts]),
+        )
 
     def project(self, points: Tensor, index: int) -> tuple[Tensor, Tensor]:
         """Image of world points in one camera, with its distortion.

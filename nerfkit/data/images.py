@@ -67,18 +67,23 @@ def reduce_image(image: Tensor, factor: int) -> Tensor:
     if factor == 1:
         return image
     height, width = image.shape[0] // factor, image.shape[1] // factor
-    largest = 2 * 255 * 255 * factor**2  # twice the weighted sum: see _rounded_ratio
-    dtype = torch.int32 if largest < 2**31 else torch.int64
-    values = image[: height * factor, : width * factor].to(dtype)
-    if image.shape[2] == 3:
-        total = _block_sums(values, factor)
-        count = factor * factor
-        return _rounded_ratio(total, count)
-    alpha = values[..., 3:]
-    weighted = _block_sums(torch.cat([values[..., :3] * alpha, alpha], dim=-1), factor)
-    weight = weighted[..., 3:]
-    colour = _rounded_ratio(weighted[..., :3], weight.clamp_min(1))
-    return torch.cat([colour, _rounded_ratio(weight, factor * factor)], dim=-1)
+    # numpy: torch would start its own threads inside each decoding thread
+    pixels = image.numpy()[: height * factor, : width * factor]
+    out = np.empty((height, width, pixels.shape[2]), np.uint8)
+    # sums of products of bytes over a block are exact, and their ratios round right
+    dtype = np.float32 if factor <= 8 else np.float64
+    weight = np.asarray(factor * factor, dtype)
+    if pixels.shape[2] == 4:
+        alpha = pixels[..., 3].astype(dtype)
+        total = _block_sums(alpha, factor)
+        out[..., 3] = np.floor(total / weight + 0.5)
+        weight = np.maximum(total, 1)
+    for channel in range(3):
+        plane = pixels[..., channel].astype(dtype)
+        if pixels.shape[2] == 4:
+            plane *= alpha
+        out[..., channel] = np.floor(_block_sums(plane, factor) / weight + 0.5)
+    return torch.from_numpy(out)
 
 
 def in_threads(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
@@ -91,19 +96,15 @@ def in_threads(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
             raise
 
 
-def _block_sums(values: Tensor, factor: int) -> Tensor:
-    """[H, W, C] -> [H / factor, W / factor, C], by strided slices."""
-    rows = values[::factor].clone()
+def _block_sums(plane: np.ndarray, factor: int) -> np.ndarray:
+    """[H, W] -> [H / factor, W / factor]."""
+    rows = plane[::factor].copy()
     for i in range(1, factor):
-        rows += values[i::factor]
-    total = rows[:, ::factor].clone()
+        rows += plane[i::factor]
+    total = rows[:, ::factor].copy()
     for j in range(1, factor):
         total += rows[:, j::factor]
     return total
-
-
-def _rounded_ratio(numerator: Tensor, denominator: Tensor | int) -> Tensor:
-    return ((2 * numerator + denominator) // (2 * denominator)).to(torch.uint8)
 
 
 def _decode(

@@ -81,6 +81,19 @@ def test_rgba_means_are_weighted_by_alpha() -> None:
     assert reduce_image(image, 2).tolist() == [[[75, 0, 0, 128], [0, 0, 0, 0]]]
 
 
+@pytest.mark.parametrize("factor", [2, 8, 9])
+def test_rgba_means_round_exactly(factor: int) -> None:
+    """Against whole-number arithmetic, on every pixel."""
+    image = np.random.default_rng(3).integers(0, 256, (72, 144, 4), dtype=np.uint8)
+    blocks = image.reshape(72 // factor, factor, 144 // factor, factor, 4).astype(np.int64)
+    alpha = blocks[..., 3:].sum(axis=(1, 3))
+    colour = (blocks[..., :3] * blocks[..., 3:]).sum(axis=(1, 3))
+    got = reduce_image(torch.from_numpy(image), factor)
+    assert got[..., :3].tolist() == ((2 * colour + alpha) // (2 * alpha)).tolist()
+    area = factor * factor
+    assert got[..., 3:].tolist() == ((2 * alpha + area) // (2 * area)).tolist()
+
+
 def test_opaque_rgba_equals_rgb() -> None:
     image = torch.from_numpy(np.random.default_rng(2).integers(0, 256, (8, 8, 4), dtype=np.uint8))
     image[..., 3] = 255
@@ -92,8 +105,8 @@ def test_factor_one_is_the_image_itself() -> None:
     assert reduce_image(image, 1) is image
 
 
-def test_large_factor_does_not_overflow() -> None:
-    """255 * 255 * 200 * 200 does not fit into 32 bits."""
+def test_large_factor_stays_exact() -> None:
+    """255 * 255 * 200 * 200 does not fit into the 24 bits of a float32."""
     image = torch.full((200, 200, 4), 255, dtype=torch.uint8)
     assert reduce_image(image, 200).tolist() == [[[255] * 4]]
 
