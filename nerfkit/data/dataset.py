@@ -1,0 +1,186 @@
+"""The in-memory data set and the function that reads one from a folder.
+
+Shapes: N views; images [H, W, 3 or 4] uint8 with straight alpha; masks [H, W] uint8, 0 = ignore;
+world +Z up, OpenGL camera axes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nerfkit.cameras import Cameras
+from nerfkit.data.blender import load_blender
+from nerfkit.data.colmap import load_colmap, model_folder
+from nerfkit.data.images import image_size, in_threads, read_image, read_mask
+from nerfkit.data.listing import Listing, View, cameras_of
+from nerfkit.data.llff import load_llff
+from nerfkit.data.nsvf import is_nsvf, load_nsvf
+from nerfkit.data.transforms import load_transforms
+from nerfkit.errors import NerfkitError
+
+HOLD_OUT = 8
+
+
+@dataclass
+class Dataset:
+    """Views of one scene. `images` and `masks` are empty lists where images were not loaded."""
+
+    root: Path
+    format: str  # "blender", "transforms", "colmap", "llff" or "nsvf"
+    cameras: Cameras
+    names: list[str]  # path of each image below the root
+    images: list[Tensor]
+    masks: list[Tensor | None]
+    depth_paths: list[Path | None]  # z-depth, at the size before any downscale; 0 = unknown
+    depth_unit: float  # scene units per stored integer
+    splits: dict[str, Tensor]  # indices [.] int64; "train" and "test" always there
+    points: Tensor | None  # [P, 3] float32, sparse points
+    scene_box: Tensor | None  # [2, 3] float32, low and high corner
+    bounds: Tensor | None  # [N, 2] float32, near and far
+    world_transform: Tensor  # [4, 4] float64, from the file's world to ours (a rotation)
+
+    def __len__(self) -> int:
+        return len(self.cameras)
+
+
+def load_dataset(
+    path: str | Path,
+    *,
+    downscale: int = 1,
+    splits: Sequence[str] | None = None,
+    load_images: bool = True,
+) -> Dataset:
+    """Read a data set; its format is told by its files.
+
+    Args:
+        path: Folder of a Blender, instant-ngp, nerfstudio, COLMAP, LLFF or NSVF data set.
+        downscale: Reduce images this many times, by block means.
+        splits: Keep only the views of these splits; each must have at least one. None: all.
+        load_images: False leaves `images` and `masks` empty and decodes nothing.
+
+    A format without splits of its own gets the hold-out rule: in file-name order, every eighth
+    view starting with the first is "test", the rest "train".
+
+    Raises:
+        NerfkitError: One line naming the file and frame that cannot be used.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise NerfkitError(f"{root}: not a folder; give the folder of a data set")
+    if downscale < 1 or downscale != int(downscale):
+        raise NerfkitError(f"downscale must be a whole number from 1 up, got {downscale}")
+    root = root.resolve()
+    listing = _detect(root)(root, downscale)
+    if not listing.views:
+        raise NerfkitError(f"{root}: no images are listed in it")
+    _hold_out(listing.views)
+    views = _choose(root, listing.views, splits)
+    factor = max(1, downscale // listing.reduced)
+    cameras = cameras_of(views)
+    reduced = cameras.resized(factor) if factor > 1 else cameras
+    images: list[Tensor] = []
+    masks: list[Tensor | None] = []
+    if load_images:
+        images = in_threads(partial(_image, downscale=factor), views)
+        masks = in_threads(partial(_mask, downscale=factor), views)
+    else:
+        in_threads(_check_size, views)
+    return Dataset(
+        root=root,
+        format=listing.format,
+        cameras=reduced,
+        names=[view.image_path.relative_to(root).as_posix() for view in views],
+        images=images,
+        masks=masks,
+        depth_paths=[view.depth_path for view in views],
+        depth_unit=listing.depth_unit,
+        splits=_split_indices(views),
+        points=_float32(listing.points),
+        scene_box=_float32(listing.scene_box),
+        bounds=_bounds(views),
+        world_transform=torch.from_numpy(listing.world_transform),
+    )
+
+
+Loader = Callable[[Path, int], Listing]
+
+
+def _detect(root: Path) -> Loader:
+    """The loader for the files in `root`, the most explicit format first."""
+    if (root / "transforms_train.json").is_file():
+        return lambda root, downscale: load_blender(root)
+    if (root / "transforms.json").is_file():
+        return lambda root, downscale: load_transforms(root)
+    if is_nsvf(root):
+        return lambda root, downscale: load_nsvf(root)
+    if model_folder(root) is not None:
+        return lambda root, downscale: load_colmap(root)
+    if (root / "poses_bounds.npy").is_file():
+        return load_llff
+    raise NerfkitError(
+        f"{root}: no data set we know; looked for transforms_train.json (Blender), "
+        "transforms.json (instant-ngp, nerfstudio), intrinsics.txt with rgb/ and pose/ (NSVF), "
+        "sparse/0 (COLMAP), poses_bounds.npy (LLFF)"
+    )
+
+
+def _hold_out(views: list[View]) -> None:
+    """Every eighth view is the test set, where the format states no split at all."""
+    stated = {view.split for view in views}
+    if stated != {None}:
+        return
+    for i, view in enumerate(sorted(views, key=lambda view: view.image_path.as_posix())):
+        view.split = "train" if i % HOLD_OUT else "test"
+
+
+def _choose(root: Path, views: list[View], splits: Sequence[str] | None) -> list[View]:
+    present = sorted({view.split for view in views if view.split})
+    for split in splits or ():
+        if split not in present:
+            raise NerfkitError(
+                f"{root}: the {split} split has no views; present: {', '.join(present)}"
+            )
+    wanted = present if splits is None else splits
+    return [view for view in views if view.split in wanted]
+
+
+def _split_indices(views: list[View]) -> dict[str, Tensor]:
+    names = sorted({"train", "test"} | {view.split for view in views})
+    return {
+        name: torch.tensor([i for i, v in enumerate(views) if v.split == name], dtype=torch.int64)
+        for name in names
+    }
+
+
+def _image(view: View, downscale: int) -> Tensor:
+    return read_image(view.image_path, (view.width, view.height), downscale)
+
+
+def _mask(view: View, downscale: int) -> Tensor | None:
+    if view.mask_path is None:
+        return None
+    return read_mask(view.mask_path, (view.width, view.height), downscale)
+
+
+def _check_size(view: View) -> None:
+    size = image_size(view.image_path)
+    if size != (view.width, view.height):
+        raise NerfkitError(
+            f"{view.image_path}: image is {size[0]}x{size[1]}, its camera says "
+            f"{view.width}x{view.height}; resize the image or correct the camera"
+        )
+
+
+def _bounds(views: list[View]) -> Tensor | None:
+    if any(view.bounds is None for view in views):
+        return None
+    return _float32(np.array([view.bounds for view in views]))
+
+
+def _float32(array: np.ndarray | None) -> Tensor | None:
+    return None if array is None else torch.from_numpy(array.astype(np.float32))
