@@ -63,14 +63,22 @@ def gradients(
     """Gradients of sum(random * output) over all outputs of `op(**inputs)`, by input name.
 
     The random upstream gradients depend on `seed` and the outputs' shapes alone, so two
-    implementations called with one seed are comparable.
+    implementations called with one seed are comparable. Inputs that no output depends on get zeros.
     """
     leaves = {k: v.detach().requires_grad_(k in wanted) for k, v in inputs.items()}
     outputs = op(**leaves)
     outputs = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
     generator = torch.Generator().manual_seed(seed)
     upstream = [torch.randn(o.shape, generator=generator).to(o.dtype) for o in outputs]
-    found = torch.autograd.grad(outputs, [leaves[k] for k in wanted], upstream)
+    connected = [(o, g) for o, g in zip(outputs, upstream, strict=True) if o.requires_grad]
+    if not connected:
+        return {k: torch.zeros_like(leaves[k]) for k in wanted}
+    found = torch.autograd.grad(
+        [o for o, _ in connected],
+        [leaves[k] for k in wanted],
+        [g for _, g in connected],
+        materialize_grads=True,
+    )
     return dict(zip(wanted, found, strict=True))
 
 
