@@ -51,7 +51,7 @@ def composite(
     colors = torch.stack([(w * pad(channel)).sum(1) for channel in rgbs.unbind(1)], 1)
     if background is not None:
         colors = colors + (1 - opacities)[:, None] * background
-    # 2111.12077 eq. 15 with the double sum written by prefix sums (2206.05085 eq. 9); distances
+    # 2111.12077 eq. 15 with the double sum written by prefix sums (2206.05085); distances
     # are taken from the ray's first sample, which changes nothing but the rounding.
     m = m - m[:, :1]
     w_before = w.cumsum(1) - w

@@ -3,9 +3,9 @@
 import pytest
 import torch
 from closeness import assert_close, assert_gradients_close, gradients
+from nerfkit.kernels.composite import Composite, composite
 
 from nerfkit.kernels import _native
-from nerfkit.kernels.composite import Composite, composite
 
 needs_cpp = pytest.mark.skipif(not _native.available(), reason="C++ kernels are not built")
 
@@ -84,7 +84,9 @@ def test_gradient_of_each_output_alone(output, with_background):
         del inputs["background"]
     wanted = ["sigmas", "rgbs"] if output == "colors" else ["sigmas"]
     got, want = (
-        gradients(lambda **x: getattr(run(packed_info, backend=b)(**x), output), inputs, wanted)  # noqa: B023
+        gradients(
+            lambda b=b, **x: getattr(run(packed_info, backend=b)(**x), output), inputs, wanted
+        )
         for b in ("cpu", "reference")
     )
     assert_gradients_close(got, want, rel=1e-5, abs=1e-6)
