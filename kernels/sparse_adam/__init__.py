@@ -7,10 +7,10 @@ exp_avg_sq), b1 and b2 the betas, t the global step, 1 at the first update.
     v <- b2 v + (1 - b2) g^2
     p <- p - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
 
-This is 1412.6980 algorithm 1 and torch.optim.Adam, with eps outside the square root. For rows that a
-step does not touch nothing changes, moments included ("lazy" Adam, like torch.optim.SparseAdam): the
-bias correction uses the global t for every row, not the number of its own updates. SparseAdam adds
-its eps to sqrt(v) before the correction, so its eps is ours times sqrt(1 - b2^t).
+This is 1412.6980 algorithm 1 and torch.optim.Adam, with eps outside the square root. In rows that
+a step does not touch nothing changes, moments included ("lazy" Adam, as torch.optim.SparseAdam):
+the bias correction uses the global t for every row, not the number of its own updates. SparseAdam
+adds its eps to sqrt(v) before the correction, so its eps is ours times sqrt(1 - b2^t).
 """
 
 import torch
