@@ -18,7 +18,7 @@ using nk::VL;
 
 constexpr int64_t kRowsPerTask = 1024;
 
-// Rows [row, row + count) of a [*, width] matrix to one vector a column, missing rows zero; and back.
+// The first `count` rows of a [*, width] matrix as one vector a column, missing rows zero; and back.
 template <int width>
 inline void load_columns(const float* rows, int count, vf* columns) {
     for (int c = 0; c < width; ++c) columns[c] = vf{};
@@ -79,8 +79,8 @@ inline vf sin_of(vi angle) {
                  static_cast<float>(1.57079632679489661923 / (1 << kQuarter));
     const vf z = r * r;
     const vf s = r + r * z * (-1.6666654611e-1f + z * (8.3321608736e-3f - z * 1.9515295891e-4f));
-    const vf c = 1.f - 0.5f * z +
-                 z * z * (4.166664568298827e-2f + z * (-1.388731625493765e-3f + z * 2.443315711809948e-5f));
+    const vf tail = 4.1666645683e-2f + z * (-1.3887316255e-3f + z * 2.4433157118e-5f);
+    const vf c = 1.f - 0.5f * z + z * z * tail;
     const vf value = nk::select((vi)(nearest & 1u) != 0, c, s);
     return nk::select((vi)(nearest & 2u) != 0, -value, value);
 }

@@ -1,5 +1,5 @@
-// Adam on the touched rows of a table. What counts is memory traffic: a task first lists its touched
-// rows (eight flags a load), then updates them while the rows ahead are being fetched.
+// Adam on the touched rows of a table. What counts is memory traffic: a task first lists its
+// touched rows (eight flags a load), then updates them while the rows ahead are being fetched.
 #include <cmath>
 #include <cstring>
 
@@ -10,7 +10,7 @@ namespace {
 
 constexpr int64_t kRowsPerTask = 4096;
 constexpr int64_t kAhead = 8;  // rows between prefetch and use
-constexpr float kSmallest = 1.17549435e-38f;  // the fast square root turns denormals into infinities
+constexpr float kSmallest = 1.17549435e-38f;  // the fast square root of denormals is infinite
 
 struct Adam {
     float *params, *grads, *exp_avg, *exp_avg_sq;
