@@ -18,7 +18,7 @@ using nk::VL;
 
 constexpr int64_t kRowsPerTask = 1024;
 
-// The first `count` rows of a [*, width] matrix as one vector a column, missing rows zero; and back.
+// `count` rows of a [*, width] matrix as one vector a column, missing rows zero; and back.
 template <int width>
 inline void load_columns(const float* rows, int count, vf* columns) {
     for (int c = 0; c < width; ++c) columns[c] = vf{};

@@ -61,9 +61,10 @@ def test_forward_matches_the_reference(counts, early_stop, gap):
 @needs_cpp
 @pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS)
 @pytest.mark.parametrize("early_stop", [0.0, 0.05])
+@pytest.mark.parametrize("gap", [0, 3])
 @pytest.mark.parametrize("shared_background", [False, True])
-def test_gradients_match_the_reference(counts, early_stop, shared_background):
-    inputs, packed_info = scene(counts)
+def test_gradients_match_the_reference(counts, early_stop, gap, shared_background):
+    inputs, packed_info = scene(counts, gap=gap)
     if shared_background:
         inputs["background"] = torch.tensor([0.2, 0.5, 0.9])
     wanted = ["sigmas", "rgbs", "background"]
