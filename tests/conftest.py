@@ -1,0 +1,24 @@
+"""Fixtures for all tests.
+
+`poison_empty` fills what `torch.empty` returns with NaN, so that an output element which a kernel
+forgets to write fails its test instead of passing by luck. `tests/kernels` always runs under it.
+"""
+
+import pytest
+import torch
+
+
+@pytest.fixture
+def poison_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make torch.empty, torch.empty_like and Tensor.new_empty return NaN for floating dtypes."""
+
+    def poisoned(allocate):
+        def wrapper(*args, **kwargs):
+            tensor = allocate(*args, **kwargs)
+            return tensor.fill_(float("nan")) if tensor.is_floating_point() else tensor
+
+        return wrapper
+
+    monkeypatch.setattr(torch, "empty", poisoned(torch.empty))
+    monkeypatch.setattr(torch, "empty_like", poisoned(torch.empty_like))
+    monkeypatch.setattr(torch.Tensor, "new_empty", poisoned(torch.Tensor.new_empty))
