@@ -19,9 +19,9 @@ def ray_box(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The interval (t_near, t_far) of each ray inside the box, cut at `near`.
 
-    A ray hits where `t_near < t_far`; a miss is the empty interval t_near = t_far = near. A ray that
-    starts inside has t_near = near. A direction component below 1e-20 in magnitude counts as zero:
-    such a ray is inside that slab where box_min <= o < box_max. Not differentiable.
+    A ray hits where `t_near < t_far`; a miss is the empty interval t_near = t_far = near. A ray
+    that starts inside has t_near = near. A direction component below 1e-20 in magnitude counts as
+    zero: such a ray is inside that slab where box_min <= o < box_max. Not differentiable.
 
     Args:
         origins, directions: [R, 3], world axes.

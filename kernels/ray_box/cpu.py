@@ -24,7 +24,8 @@ def ray_box(
         if tensor.dtype != torch.float32:
             raise ValueError(f"`{name}` must be float32 on backend 'cpu', got {tensor.dtype}")
     n = origins.shape[0]
-    t_near, t_far = torch.empty(n), torch.empty(n)
+    t_near = torch.empty(n, dtype=torch.float32)
+    t_far = torch.empty_like(t_near)
     tensors = [tensor.contiguous() for tensor in inputs.values()]
     _native.call("nk_ray_box", *tensors, float(near), n, t_near, t_far)
     return t_near, t_far
