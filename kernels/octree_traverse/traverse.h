@@ -1,8 +1,8 @@
-// Ordered depth-first walk of an octree along one ray: no sort, at most four children a node.
+// Ordered walk of an octree along one ray: no sort, and a stack of node numbers only.
 //
-// The t of the faces is computed in double from their integer coordinate, once, where the face
-// first splits a node; children inherit it. So cells that share a face share its t, and what comes
-// out is the exact t rounded to float.
+// A cell is known by its integer corner and its level, and the t of a face is computed from the
+// integer coordinate, in double: cells that share a face share its t, and what comes out is the
+// exact t rounded to float.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -36,31 +36,15 @@ inline int64_t cell_index(double offset, double size, int64_t cells) {
 // One axis of a ray, mirrored so that it points to higher cells: mirrored cell i is cells - 1 - i
 // and mirrored face i is cells - i where the direction is negative.
 struct Axis {
-    double start, step;  // t of mirrored face i is start + i * step
-    int64_t fixed;       // parallel ray: the cell it stays in, else -1
-};
+    double start, step;  // t of mirrored face i is start + i * step; far away for a parallel ray
+    int32_t fixed;       // the cell that a parallel ray stays in, else 0
 
-struct Node {
-    int32_t id;
-    int next;          // mirrored child to look at next, 8 when done
-    int64_t low[3];    // mirrored integer corner, in leaf cells
-    double enter;      // t where the walk stands
-    double t_mid[3], t_high[3];
-};
-
-// The mid faces of a node of `edge` leaf cells and the child that holds t = node.enter.
-inline void open(Node& node, const Axis (&axes)[3], int64_t edge) {
-    node.next = 0;
-    for (int a = 0; a < 3; ++a) {
-        const int64_t mid = node.low[a] + edge / 2;
-        const Axis& axis = axes[a];
-        if (axis.fixed < 0)
-            node.t_mid[a] = axis.start + static_cast<double>(mid) * axis.step;
-        else
-            node.t_mid[a] = axis.fixed >= mid ? -FAR_AWAY : FAR_AWAY;
-        if (node.t_mid[a] <= node.enter) node.next |= 1 << a;
+    double face(int32_t i) const { return start + static_cast<double>(i) * step; }
+    // The bit of `half` to add to corner `low` of a cell so that its child there holds t.
+    int32_t half_at(double t, int32_t low, int32_t half) const {
+        return ((face(low | half) <= t ? -1 : 0) | fixed) & half;
     }
-}
+};
 
 }  // namespace octree
 
@@ -70,78 +54,76 @@ void walk_octree(const Octree& tree, const float* origin, const float* direction
                  float far, const Emit& emit) {
     using namespace octree;
     if (tree.n_nodes == 0) return;
-    const int64_t cells = int64_t(1) << tree.depth;
-    const double size = tree.cube[3], edge = size / static_cast<double>(cells);
+    const int32_t cells = 1 << tree.depth;
+    const double size = tree.cube[3], edge = size / cells;
     Axis axes[3];
     int mirror = 0;
-    Node path[MAX_DEPTH + 1];
-    Node& root = path[0];
-    double enter = near, leave = far;
+    double t = near, leave = far;
     for (int a = 0; a < 3; ++a) {
         const double d = direction[a], offset = tree.cube[a] - origin[a];
-        root.low[a] = 0;
         if (std::fabs(d) < PARALLEL) {
-            axes[a] = {0.0, 0.0, cell_index(-offset, size, cells)};
-            if (axes[a].fixed < 0 || axes[a].fixed >= cells) return;
-            root.t_high[a] = FAR_AWAY;
+            const int64_t cell = cell_index(-offset, size, cells);
+            if (cell < 0 || cell >= cells) return;
+            axes[a] = {FAR_AWAY, 0.0, static_cast<int32_t>(cell)};
             continue;
         }
         const double inverse = 1.0 / d;
-        axes[a] = {offset * inverse, edge * inverse, -1};
+        const double low = offset * inverse, step = edge * inverse;
         if (d < 0) {
             mirror |= 1 << a;
-            axes[a].start += static_cast<double>(cells) * axes[a].step;
-            axes[a].step = -axes[a].step;
+            axes[a] = {low + cells * step, -step, 0};
+        } else {
+            axes[a] = {low, step, 0};
         }
-        root.t_high[a] = axes[a].start + static_cast<double>(cells) * axes[a].step;
-        enter = axes[a].start > enter ? axes[a].start : enter;
-        leave = root.t_high[a] < leave ? root.t_high[a] : leave;
+        const double exit = axes[a].face(cells);
+        t = axes[a].start > t ? axes[a].start : t;
+        leave = exit < leave ? exit : leave;
     }
-    if (!(enter < leave)) return;
+    if (!(t < leave)) return;
     if (tree.depth == 0) {
-        const float t_0 = static_cast<float>(enter), t_1 = static_cast<float>(leave);
+        const float t_0 = static_cast<float>(t), t_1 = static_cast<float>(leave);
         if (t_0 < t_1) emit(int64_t(0), t_0, t_1);
         return;
     }
-    root.id = 0;
-    root.enter = enter;
-    open(root, axes, cells);
-    int level = 0;
-    while (level >= 0) {
-        Node& node = path[level];
-        if (node.next >= 8 || !(node.enter < leave)) {
-            --level;
-            continue;
-        }
-        // The child's exit, and the child (or the end) beyond it.
-        const int child = node.next;
-        double t_exit[3];
-        for (int a = 0; a < 3; ++a) t_exit[a] = child >> a & 1 ? node.t_high[a] : node.t_mid[a];
-        double exit = t_exit[0] < t_exit[1] ? t_exit[0] : t_exit[1];
-        exit = t_exit[2] < exit ? t_exit[2] : exit;
-        int crossed = 0;
-        for (int a = 0; a < 3; ++a) crossed |= (t_exit[a] <= exit) << a;
-        node.next = crossed & child || crossed == 0 ? 8 : child | crossed;
-        const double child_enter = node.enter;
-        node.enter = exit;
-        const int32_t id = tree.children[int64_t(node.id) * 8 + (child ^ mirror)];
-        if (id < 0 || id >= tree.n_nodes || !(child_enter < exit)) continue;
-        if (level + 1 == tree.depth) {
-            const float t_0 = static_cast<float>(child_enter);
+    const Axis x = axes[0], y = axes[1], z = axes[2];
+    int32_t node[MAX_DEPTH];  // node[level] has children of edge 1 << level; the path to the cell
+    int level = tree.depth - 1;
+    node[level] = 0;
+    const int32_t half = 1 << level;
+    int32_t i = x.half_at(t, 0, half), j = y.half_at(t, 0, half), k = z.half_at(t, 0, half);
+    for (;;) {
+        const int32_t step = 1 << level;
+        const double x_exit = x.face(i + step), y_exit = y.face(j + step), z_exit = z.face(k + step);
+        double exit = x_exit < y_exit ? x_exit : y_exit;
+        exit = z_exit < exit ? z_exit : exit;
+        const int child = (i >> level & 1) | (j >> level & 1) << 1 | (k >> level & 1) << 2;
+        const int32_t id = tree.children[int64_t(node[level]) * 8 + (child ^ mirror)];
+        if (id >= 0 && id < tree.n_nodes && t < exit) {
+            if (level > 0) {
+                node[--level] = id;
+                const int32_t below = step >> 1;
+                i |= x.half_at(t, i, below);
+                j |= y.half_at(t, j, below);
+                k |= z.half_at(t, k, below);
+                continue;
+            }
+            const float t_0 = static_cast<float>(t);
             const float t_1 = static_cast<float>(exit < leave ? exit : leave);
             if (t_0 < t_1 && !emit(int64_t(id), t_0, t_1)) return;
-            continue;
         }
-        const int64_t child_edge = cells >> (level + 1);
-        Node& below = path[++level];
-        below.id = id;
-        below.enter = child_enter;
-        for (int a = 0; a < 3; ++a) {
-            const bool high = child >> a & 1;
-            below.low[a] = node.low[a] + (high ? child_edge : 0);
-            below.t_high[a] = high ? node.t_high[a] : node.t_mid[a];
-        }
-        open(below, axes, child_edge);
+        t = exit > t ? exit : t;
+        if (!(t < leave)) return;
+        // Into the neighbour beyond each face that lies at the exit. The highest bit that changes
+        // tells the level of the deepest node that holds both cells.
+        const int32_t di = x_exit <= exit ? step : 0, dj = y_exit <= exit ? step : 0,
+                      dk = z_exit <= exit ? step : 0;
+        const int32_t changed = (i ^ (i + di)) | (j ^ (j + dj)) | (k ^ (k + dk));
+        if (changed >= cells || changed == 0) return;
+        level = 31 - __builtin_clz(static_cast<uint32_t>(changed));
+        const int32_t keep = -(1 << level);
+        i = (i + di) & keep;
+        j = (j + dj) & keep;
+        k = (k + dk) & keep;
     }
 }
 
