@@ -1,7 +1,7 @@
 """Ordered traversal of a sparse octree: which leaves a ray crosses, front to back.
 
-Symbols: R rays, origins o, unit directions d, t the distance along a ray; M (ray, leaf) crossings of
-all rays together. The root cube has edge `size` at `box_min`; a leaf has edge size / 2**depth.
+Symbols: R rays, origins o, unit directions d, t the distance along a ray; M (ray, leaf) crossings
+of all rays together. The root cube has edge `size` at `box_min`; a leaf has edge size / 2**depth.
 """
 
 import math

@@ -13,7 +13,7 @@ def ray_box(
     *,
     near: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:  # [R], [R]
-    """Intersection of three slabs, t between (box_min - o) / d and (box_max - o) / d, and t >= near."""
+    """Intersection of t >= near with three slabs from (box_min - o) / d to (box_max - o) / d."""
     parallel = directions.abs() < PARALLEL
     safe = torch.where(parallel, torch.ones_like(directions), directions)
     t_0, t_1 = (box_min - origins) / safe, (box_max - origins) / safe

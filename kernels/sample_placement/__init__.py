@@ -1,7 +1,7 @@
 """Samples of a fixed length along rays, inside given intervals.
 
-Symbols: R rays, M intervals, S samples; t is the distance along a ray. The lattice of ray r has cells
-[(k + jitter_r) * step, (k + 1 + jitter_r) * step) for all integers k.
+Symbols: R rays, M intervals, S samples; t is the distance along a ray. The lattice of ray r has
+cells [(k + jitter_r) * step, (k + 1 + jitter_r) * step) for all integers k.
 """
 
 from typing import NamedTuple
@@ -33,8 +33,8 @@ def place_samples(
     """One sample for every cell of a ray's lattice whose centre lies in one of its intervals.
 
     Intervals are half-open, [t_start, t_end): those that touch give contiguous samples, none twice
-    and none left out. A sample is a whole cell, so it may reach half a step beyond its interval, and
-    an interval shorter than a step may get none. Not differentiable.
+    and none left out. A sample is a whole cell, so it may reach half a step beyond its interval,
+    and an interval shorter than a step may get none. Not differentiable.
 
     Args:
         packed_info: [R, 2] int64, start and count of each ray's intervals.

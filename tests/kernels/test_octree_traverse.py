@@ -35,7 +35,7 @@ def random_tree(depth, occupancy, seed=0):
 
 
 def random_rays(n, seed=0):
-    """From inside and outside of a cube of edge 4 at the origin; some parallel to axes or nearly."""
+    """From in and around a cube of edge 4 at the origin; some parallel to axes or nearly."""
     generator = torch.Generator().manual_seed(seed)
     origins = torch.randn(n, 3, generator=generator) * 2
     directions = torch.randn(n, 3, generator=generator)

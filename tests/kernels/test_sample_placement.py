@@ -9,7 +9,7 @@ from nerfkit.kernels.sample_placement import place_samples
 
 
 def random_intervals(n_rays, seed=0, most=6, touching=0.5):
-    """Ordered disjoint intervals, about half of them touching the one before; some rays have none."""
+    """Ordered disjoint intervals, half of them touching the one before; some rays have none."""
     generator = torch.Generator().manual_seed(seed)
     counts = torch.randint(0, most, (n_rays,), generator=generator)
     total = int(counts.sum())
@@ -94,7 +94,7 @@ def test_centres_lie_in_their_interval():
     assert (centres >= t_starts[got.interval_indices] - slack).all()
     assert (centres < t_ends[got.interval_indices] + slack).all()
     lengths = (t_ends - t_starts).sum().item()
-    assert abs(len(centres) * 0.02 / lengths - 1) < 0.02  # measured 0.003
+    assert abs(len(centres) * 0.02 / lengths - 1) < 0.002  # measured 0.0004
 
 
 def test_strided_and_reordered_intervals():
