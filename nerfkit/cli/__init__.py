@@ -19,7 +19,10 @@ from nerfkit.errors import NerfkitError
 COMMANDS = {
     "fit": ("nerfkit.cli.fit:fit", "fit a scene to a set of posed images"),
     "eval": ("nerfkit.cli.evaluate:evaluate", "measure a fitted scene against views held out"),
-    "render": ("nerfkit.cli.render:render", "render a camera path to a video or a folder of frames"),
+    "render": (
+        "nerfkit.cli.render:render",
+        "render a camera path to a video or a folder of frames",
+    ),
     "info": ("nerfkit.cli.info:info", "versions, devices and the active backend of every op"),
 }
 
