@@ -21,7 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from nerfkit import video
+from nerfkit import __version__, video
 from nerfkit.errors import NerfkitError
 from nerfkit.frames import OUTPUTS, FrameFolder, digest, needed, z_depth
 from nerfkit.paths import CameraPath, at_size
@@ -103,6 +103,7 @@ def render_path(
 def _recipe(run: "Run", path: CameraPath, outputs: Sequence[str]) -> dict:
     checkpoint = run.folder / "checkpoint.safetensors"
     return {
+        "nerfkit": __version__,
         "run": str(run.folder.resolve()),
         "iteration": run.iteration,
         # tells a run fitted anew, to the same iteration, from the old one
@@ -123,7 +124,7 @@ def _render_frames(run: "Run", path: CameraPath, store: FrameFolder, chosen: ran
         recipe = {**recipe, "depth_range": list(_depth_range(run, path))}
         store.save_recipe(recipe)
     todo = [i for i in chosen if not store.complete(i, width, height)]
-    console = Console(file=sys.stderr)
+    console = Console(file=sys.stderr, soft_wrap=True)
     if len(todo) < len(chosen):
         console.print(f"{len(chosen) - len(todo)} of {len(chosen)} frames are there already")
     done = len(chosen) - len(todo)
@@ -186,7 +187,7 @@ def _encode(store: FrameFolder, output: Path, chosen: range, path: CameraPath) -
         written.append(target)
     asked = (int(path.cameras.width[0]), int(path.cameras.height[0]))
     if size != asked:
-        Console(file=sys.stderr).print(
+        Console(file=sys.stderr, soft_wrap=True).print(
             f"the video is {size[0]}x{size[1]}: H.264 needs even sides, so the last row or "
             f"column of {asked[0]}x{asked[1]} is repeated"
         )

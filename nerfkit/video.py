@@ -40,13 +40,13 @@ def even(width: int, height: int) -> tuple[int, int]:
 def _command(size: tuple[int, int], fps: float, target: str) -> list[str]:
     width, height = size
     # Tagged BT.709: untagged video is decoded as 601 or 709 by the player's guess, a hue shift.
-    colour = ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"]
+    tags = "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
     return [
         *(ffmpeg_executable(), "-y", "-loglevel", "error"),
         *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{fps:.6g}"),
         *("-i", "-", "-an"),
-        *("-vf", "scale=out_color_matrix=bt709:out_range=tv"),
-        *("-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "18", *colour),
+        *("-vf", f"scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,{tags}"),
+        *("-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "18"),
         *("-movflags", "+faststart", "-f", "mp4", target),
     ]
 
