@@ -79,14 +79,17 @@ def spiral(c2w: np.ndarray, scene_box: np.ndarray, count: int, turns: int = 2) -
 
 def _focus_depth(c2w: np.ndarray, mean: np.ndarray, scene_box: np.ndarray) -> float:
     """How far in front of the mean camera the spiral looks."""
-    depth = float((focus_point(c2w) - mean[:, 3]) @ -mean[:, 2])
-    x, y, z = scene_box.T
-    corners = np.stack(np.meshgrid(x, y, z, indexing="ij"), -1).reshape(-1, 3)
-    depths = (corners - mean[:, 3]) @ -mean[:, 2]
+    forward = -mean[:, 2]
+    sines = np.linalg.norm(np.cross(-c2w[:, :, 2], forward), axis=1)
+    depth = float((focus_point(c2w) - mean[:, 3]) @ forward)
+    if depth > 0 and np.sqrt(np.mean(sines**2)) > math.radians(2):
+        return depth
+    # Nearly parallel axes meet nowhere useful: take the scene, nearer its front than its back.
+    corners = np.stack(np.meshgrid(*scene_box.T, indexing="ij"), -1).reshape(-1, 3)
+    depths = (corners - mean[:, 3]) @ forward
     far = max(float(depths.max()), 1e-6)
-    near = max(float(depths.min()), 0.02 * far)
-    # nearly parallel axes meet nowhere useful: keep to the scene, nearer its front than its back
-    return depth if near <= depth <= far else 1 / (0.6 / near + 0.4 / far)
+    near = max(float(depths.min()), 0.1 * far)
+    return 1 / (0.6 / near + 0.4 / far)
 
 
 def interpolate(c2w: np.ndarray, count: int) -> np.ndarray:

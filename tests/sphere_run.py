@@ -61,7 +61,7 @@ class SphereRun:
         shape = (int(camera.height[0]), int(camera.width[0]))
         along = (rays.origins * rays.directions).sum(-1)
         inside = along**2 - (rays.origins**2).sum(-1) + 1
-        hit = inside > 0
+        hit = (inside > 0) & (along < 0)
         distance = torch.where(hit, -along - inside.clamp_min(0).sqrt(), 0.0)
         normal = (rays.origins + rays.directions * distance[:, None]) * hit[:, None]
         rgb = torch.where(hit[:, None], normal * 0.5 + 0.5, 1.0)
