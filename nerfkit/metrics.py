@@ -4,6 +4,7 @@ Images are float tensors [H, W, 3] in 0..1 (values outside are clamped by the ca
 bool [H, W], True where a pixel counts.
 """
 
+import importlib.metadata
 import importlib.util
 import math
 from collections.abc import Callable
@@ -81,4 +82,4 @@ def load_lpips() -> tuple[Callable[[Tensor, Tensor], float] | None, str]:
         with torch.no_grad():
             return float(network(*pair))
 
-    return measure, f"lpips {lpips.__version__ if hasattr(lpips, '__version__') else ''} VGG, -1..1"
+    return measure, f"lpips {importlib.metadata.version('lpips')}, VGG, input -1..1"

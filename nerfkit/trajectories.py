@@ -65,16 +65,23 @@ def spiral(c2w: np.ndarray, scene_box: np.ndarray, count: int, turns: int = 2) -
     """A closed spiral about the mean camera, for forward-facing sets (as LLFF renders them).
 
     The camera wanders as far as the training cameras did (90th percentile on each axis) and keeps
-    looking at a point in the scene. Returns [count, 3, 4].
+    looking at a point in the scene. Cameras that look in all directions have no mean worth the
+    name; then it wanders about the first one, by a tenth of its distance. Returns [count, 3, 4].
     """
-    position = c2w[:, :, 3].mean(0)
     backward = c2w[:, :, 2].mean(0)
-    mean = look_at(position[None], position - backward, c2w[:, :, 1].mean(0))[0]
-    reach = np.percentile(np.abs((c2w[:, :, 3] - position) @ mean[:, :3]), 90, axis=0)
+    if np.linalg.norm(backward) > 0.7:
+        position = c2w[:, :, 3].mean(0)
+        mean = look_at(position[None], position - backward, c2w[:, :, 1].mean(0))[0]
+        depth = _focus_depth(c2w, mean, scene_box)
+        reach = np.percentile(np.abs((c2w[:, :, 3] - position) @ mean[:, :3]), 90, axis=0)
+    else:
+        mean = c2w[0]
+        depth = _focus_depth(c2w, mean, scene_box)
+        reach = np.full(3, 0.1 * depth)
     theta = 2 * np.pi * turns * np.arange(count) / count
     local = np.stack([np.cos(theta), -np.sin(theta), -np.sin(theta / turns)], 1) * reach
-    target = position - mean[:, 2] * _focus_depth(c2w, mean, scene_box)
-    return look_at(position + local @ mean[:, :3].T, target, mean[:, 1])
+    target = mean[:, 3] - mean[:, 2] * depth
+    return look_at(mean[:, 3] + local @ mean[:, :3].T, target, mean[:, 1])
 
 
 def _focus_depth(c2w: np.ndarray, mean: np.ndarray, scene_box: np.ndarray) -> float:
@@ -100,21 +107,22 @@ def interpolate(c2w: np.ndarray, count: int) -> np.ndarray:
     used: at least eight frames lie between two.
     """
     keys = c2w[np.linspace(0, len(c2w) - 1, min(len(c2w), 300)).round().astype(int)]
-    gaps = _pose_distances(keys, _extent(keys))
+    extent = _extent(keys)
+    gaps = _pose_distances(keys, extent)
     tour = _short_tour(gaps)
     in_order = np.arange(len(keys))
     if _length(gaps, in_order) < 1.5 * _length(gaps, tour):
         tour = in_order
     most = max(2, count // 8)
     keys = keys[tour][np.linspace(0, len(tour) - 1, min(len(tour), most)).round().astype(int)]
-    keys = keys[np.concatenate([[True], _steps(keys, _extent(keys)) > 1e-9])]
+    keys = keys[np.concatenate([[True], _steps(keys, extent) > 1e-6 * extent])]
     if len(keys) < 2:
         return np.repeat(keys[:1], count, axis=0)
-    times = np.concatenate([[0], np.cumsum(_steps(keys, _extent(keys)))])
+    times = np.concatenate([[0], np.cumsum(_steps(keys, extent))])
     # Fine samples of the curve give its length, so that frames fall evenly along it.
     fine_times = np.linspace(0, times[-1], 20 * len(keys))
     fine = _through(keys, times, fine_times)
-    walked = np.concatenate([[0], np.cumsum(_steps(fine, _extent(keys)))])
+    walked = np.concatenate([[0], np.cumsum(_steps(fine, extent))])
     even = np.interp(np.linspace(0, walked[-1], count), walked, fine_times)
     return _through(keys, times, even)
 
@@ -152,8 +160,8 @@ def _ground_axes(up: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _extent(c2w: np.ndarray) -> float:
-    """The longest side of the box of the positions: how far a turn of one radian counts."""
-    return float(np.ptp(c2w[:, :, 3], axis=0).max())
+    """The longest side of the box of the positions, or 1 where they are all in one point."""
+    return float(np.ptp(c2w[:, :, 3], axis=0).max()) or 1.0
 
 
 def _angles(rotations: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -165,13 +173,13 @@ def _angles(rotations: np.ndarray, others: np.ndarray) -> np.ndarray:
 def _steps(c2w: np.ndarray, extent: float) -> np.ndarray:
     """Lengths [N - 1] of the steps along a path: distance plus half the extent a radian."""
     moved = np.linalg.norm(np.diff(c2w[:, :, 3], axis=0), axis=1)
-    return moved + 0.5 * (extent or 1.0) * _angles(c2w[1:, :, :3], c2w[:-1, :, :3])
+    return moved + 0.5 * extent * _angles(c2w[1:, :, :3], c2w[:-1, :, :3])
 
 
 def _pose_distances(c2w: np.ndarray, extent: float) -> np.ndarray:
     """The same measure between all pairs: [N, N]."""
     moved = np.linalg.norm(c2w[:, None, :, 3] - c2w[None, :, :, 3], axis=2)
-    return moved + 0.5 * (extent or 1.0) * _angles(c2w[:, None, :, :3], c2w[None, :, :, :3])
+    return moved + 0.5 * extent * _angles(c2w[:, None, :, :3], c2w[None, :, :, :3])
 
 
 def _length(distances: np.ndarray, tour: np.ndarray) -> float:

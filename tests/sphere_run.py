@@ -3,10 +3,13 @@
 Colour is the world normal mapped to 0..1, so every output of a render can be checked exactly.
 """
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import imageio.v3 as imageio
+import numpy as np
 import torch
 
 from nerfkit.cameras import Cameras
@@ -72,3 +75,23 @@ class SphereRun:
             "normal": normal.reshape(*shape, 3),
         }
         return {name: everything[name] for name in outputs}
+
+
+def write_blender(folder, run: "SphereRun", count: int = 3) -> None:
+    """The sphere as a Blender set: RGBA on nothing, so white comes from compositing."""
+    cameras = cameras_around(count)
+    fov = 2 * math.atan(cameras.width[0].item() / 2 / cameras.fx[0].item())
+    for split in ("train", "test"):
+        frames = []
+        (folder / split).mkdir(parents=True)
+        for i in range(count):
+            rendered = run.render(cameras[i], ["rgb", "opacity"])
+            rgba = torch.cat([rendered["rgb"], rendered["opacity"][..., None]], -1)
+            rgba[..., :3] *= rgba[..., 3:]  # nothing shows through where alpha is 0
+            picture = (rgba * 255).round().byte().numpy()
+            imageio.imwrite(folder / split / f"r_{i}.png", picture)
+            pose = np.eye(4)
+            pose[:3] = cameras.c2w[i].numpy()
+            frames.append({"file_path": f"./{split}/r_{i}", "transform_matrix": pose.tolist()})
+        content = {"camera_angle_x": fov, "frames": frames}
+        (folder / f"transforms_{split}.json").write_text(json.dumps(content))

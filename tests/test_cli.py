@@ -9,8 +9,7 @@ import types
 from pathlib import Path
 
 import pytest
-from sphere_run import SphereRun, cameras_around
-from test_evaluate import write_blender
+from sphere_run import SphereRun, cameras_around, write_blender
 
 from nerfkit import cli
 from nerfkit.errors import NerfkitError

@@ -4,33 +4,12 @@ import json
 import math
 
 import imageio.v3 as imageio
-import numpy as np
 import pytest
 import torch
-from sphere_run import SphereRun, cameras_around
+from sphere_run import SphereRun, write_blender
 
 from nerfkit import evaluate
 from nerfkit.errors import NerfkitError
-
-
-def write_blender(folder, run: SphereRun, count: int = 3) -> None:
-    """The sphere as a Blender set: RGBA on nothing, so white comes from compositing."""
-    cameras = cameras_around(count)
-    fov = 2 * math.atan(cameras.width[0].item() / 2 / cameras.fx[0].item())
-    for split in ("train", "test"):
-        frames = []
-        (folder / split).mkdir(parents=True)
-        for i in range(count):
-            rendered = run.render(cameras[i], ["rgb", "opacity"])
-            rgba = torch.cat([rendered["rgb"], rendered["opacity"][..., None]], -1)
-            rgba[..., :3] *= rgba[..., 3:]  # nothing shows through where alpha is 0
-            picture = (rgba * 255).round().byte().numpy()
-            imageio.imwrite(folder / split / f"r_{i}.png", picture)
-            pose = np.eye(4)
-            pose[:3] = cameras.c2w[i].numpy()
-            frames.append({"file_path": f"./{split}/r_{i}", "transform_matrix": pose.tolist()})
-        content = {"camera_angle_x": fov, "frames": frames}
-        (folder / f"transforms_{split}.json").write_text(json.dumps(content))
 
 
 @pytest.fixture

@@ -68,6 +68,22 @@ def test_spiral_stays_near_the_cameras_and_looks_ahead():
     assert steps(around)[-1] < 1.5 * steps(c2w).max()  # the loop closes
 
 
+def test_spiral_where_cameras_look_every_way_stays_by_the_first():
+    train = cameras_around(12).c2w.numpy()
+    c2w = trajectories.spiral(train, BOX.numpy(), 30)
+    assert_rigid(c2w)
+    assert np.linalg.norm(c2w[:, :, 3] - train[0, :, 3], axis=1).max() < 0.2 * 4
+    ahead = -c2w[:, :, 3] / np.linalg.norm(c2w[:, :, 3], axis=1)[:, None]
+    assert ((ahead * -c2w[:, :, 2]).sum(1) > math.cos(math.radians(0.1))).all()
+
+
+def test_interpolate_skips_repeated_cameras():
+    train = cameras_around(8).c2w.numpy()[[0, 0, 1, 1, 1, 2]]
+    c2w = trajectories.interpolate(train, 60)
+    assert_rigid(c2w)
+    assert steps(c2w).max() < 1.1 * steps(c2w).min()  # 1.06 seen
+
+
 def test_spiral_of_parallel_axes_looks_into_the_scene():
     train = facing_wall(depth=1e9)
     box = np.array([[-2.0, 4.0, -1.0], [2.0, 12.0, 3.0]])

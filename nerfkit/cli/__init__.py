@@ -9,6 +9,7 @@ Exit codes: 0 done; 2 wrong arguments or something the user can mend (one line o
 
 import difflib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -87,11 +88,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"unknown command {command!r}; {hint}")
     try:
         _run(command, rest)
+        sys.stdout.flush()
     except NerfkitError as error:
         return _fail(str(error))
     except BrokenPipeError:  # `nerfkit info | head`: nobody is reading any more
-        sys.stderr.close()
-        return 0
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         return _fail(_describe(error))
     except KeyboardInterrupt as interrupt:

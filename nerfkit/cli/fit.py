@@ -13,7 +13,7 @@ from nerfkit import training
 class Arguments(training.FitConfig):
     """FitConfig with DATA as a bare argument and the short form -o."""
 
-    data: tyro.conf.Positional[Path]
+    data: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DATA")]
     """Folder of posed images, or its transforms.json."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="RUN")]
     """Folder to write the run to."""
