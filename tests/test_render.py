@@ -63,9 +63,9 @@ def test_metric_depth_of_a_sphere(run, path, tmp_path):
         1,
     )
     world = local @ camera.c2w[0, :, :3].numpy().T + camera.c2w[0, :, 3].numpy()
-    assert np.abs(np.linalg.norm(world, axis=1) - 1).max() < 1e-5  # 1e-6 seen
+    assert np.abs(np.linalg.norm(world, axis=1) - 1).max() < 1e-5  # 2e-6 seen
     along = np.linalg.norm(local, axis=1)
-    assert np.abs(along - distance[hit]).max() < 1e-5  # 1e-6 seen
+    assert np.abs(along - distance[hit]).max() < 1e-5  # 5e-7 seen
 
 
 def test_several_outputs_get_a_folder_each(run, path, tmp_path):
