@@ -154,8 +154,8 @@ def _up(c2w: np.ndarray) -> np.ndarray:
 
 def _ground_axes(up: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A right-handed frame (right, front, up) for `up`; world X, Y, Z if up is +Z."""
-    helper = np.array([1.0, 0.0, 0.0]) if abs(up[0]) < 0.9 else np.array([0.0, 0.0, 1.0])
-    front = _unit(np.cross(up, helper))
+    beside = np.array([1.0, 0.0, 0.0]) if abs(up[0]) < 0.9 else np.array([0.0, 0.0, 1.0])
+    front = _unit(np.cross(up, beside))
     return np.cross(front, up), front, up
 
 
