@@ -1,0 +1,104 @@
+"""The `nerfkit` command: find the sub-command, parse its arguments, report errors in one line.
+
+Each sub-command is a function (or a dataclass of arguments) named in COMMANDS and imported only
+when it is asked for, so that `nerfkit --help` does not wait for torch.
+
+Exit codes: 0 done; 2 wrong arguments or something the user can mend (one line on standard error);
+130 interrupted from the keyboard. Any other exception keeps its traceback: it is a bug.
+"""
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from nerfkit import __version__
+from nerfkit.errors import NerfkitError
+
+# name -> (module:function, what it does)
+COMMANDS = {
+    "fit": ("nerfkit.cli.fit:fit", "fit a scene to a set of posed images"),
+    "eval": ("nerfkit.cli.evaluate:evaluate", "measure a fitted scene against views held out"),
+    "render": (
+        "nerfkit.cli.render:render",
+        "render a camera path to a video or a folder of frames",
+    ),
+    "info": ("nerfkit.cli.info:info", "versions, devices and the active backend of every op"),
+}
+
+
+def usage() -> str:
+    """The text of `nerfkit --help`."""
+    width = max(map(len, COMMANDS))
+    rows = [f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: nerfkit COMMAND [ARGUMENTS]",
+            "",
+            "Fit radiance fields to image sets, render fly-throughs, measure speed.",
+            "",
+            "commands:",
+            *rows,
+            "",
+            "nerfkit COMMAND --help   arguments of one command",
+            "nerfkit --version        version of nerfkit",
+        ]
+    )
+
+
+def _run(command: str, arguments: Sequence[str]) -> None:
+    import tyro
+
+    target, summary = COMMANDS[command]
+    module, function = target.split(":")
+    tyro.cli(
+        getattr(importlib.import_module(module), function),
+        prog=f"nerfkit {command}",
+        description=summary[0].upper() + summary[1:] + ".",
+        args=arguments,
+        # `--flag` alone, not a `--flag/--no-flag` pair; the order of the documented usage is kept
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+
+
+def _fail(message: str) -> int:
+    print("nerfkit: error:", " ".join(message.split()), file=sys.stderr)
+    return 2
+
+
+def _describe(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line `arguments` (default: those of this process); returns the exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"nerfkit {__version__}")
+        return 0
+    command, *rest = arguments
+    if command not in COMMANDS:
+        near = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there is: {', '.join(COMMANDS)}"
+        return _fail(f"unknown command {command!r}; {hint}")
+    try:
+        _run(command, rest)
+        sys.stdout.flush()
+    except NerfkitError as error:
+        return _fail(str(error))
+    except BrokenPipeError:  # `nerfkit info | head`: nobody is reading any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        return _fail(_describe(error))
+    except KeyboardInterrupt as interrupt:
+        kept = f": {interrupt}" if str(interrupt) else ""
+        print(f"nerfkit: interrupted{kept}", file=sys.stderr)
+        return 130
+    except SystemExit as leaving:  # tyro has printed its message, or the help that was asked for
+        return int(leaving.code or 0)
+    return 0

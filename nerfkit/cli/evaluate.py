@@ -1,0 +1,31 @@
+"""`nerfkit eval`: a table for the reader, a JSON file for the machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+
+def evaluate(
+    run: Annotated[Positional[Path], arg(metavar="RUN")],
+    split: str = "test",
+    json: Annotated[Path | None, arg(metavar="FILE")] = None,
+    images: Annotated[Path | None, arg(metavar="DIR")] = None,
+) -> None:
+    """Measure a fitted scene.
+
+    Args:
+        run: folder written by `nerfkit fit`.
+        split: which views to measure.
+        json: write all numbers, with how they were measured, to this file.
+        images: save the rendered views as PNG in this folder.
+    """
+    from nerfkit import files
+    from nerfkit.evaluate import evaluate as measure
+    from nerfkit.evaluate import print_table
+    from nerfkit.run import Run
+
+    result = measure(Run.load(run), split=split, images=images)
+    print_table(result)
+    if json is not None:
+        files.write_json(json, result)

@@ -1,0 +1,177 @@
+"""Measure a fitted scene against views it was not fitted on.
+
+Protocol, stated in the result too: the float render, clamped to 0..1, against the 8-bit truth / 255
+(RGBA truth composited in float on the run's background); PSNR of each view, then their mean.
+"""
+
+import datetime
+import math
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor
+
+from nerfkit import info, metrics
+from nerfkit.colormap import to_uint8
+from nerfkit.data import Dataset, load_dataset
+from nerfkit.errors import NerfkitError
+from nerfkit.frames import write_png
+
+if TYPE_CHECKING:
+    from nerfkit.run import Run
+
+BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
+PROTOCOL = (
+    "float render clamped to 0..1 against 8-bit truth / 255; PSNR and SSIM per view, then the mean"
+)
+TIMING = "wall time of rendering one view to an RGB tensor, after one view to warm up"
+
+
+def evaluate(run: "Run", split: str = "test", images: Path | None = None) -> dict:
+    """Render every view of a split and compare it with its photograph.
+
+    Args:
+        run: the fitted scene; its data set is loaded again at the resolution it was fitted at.
+        split: name of the split.
+        images: folder to save the renders in, as PNG named like the photographs.
+
+    Returns:
+        JSON-ready data: psnr, ssim, lpips (means over views), seconds_per_frame (median),
+        seconds_per_frame_mean, n_views, per_view, split, resolution, background, and how and on
+        what it was measured. Values that do not exist are None.
+
+    Raises:
+        NerfkitError: the data set cannot be read or has no views in the split.
+    """
+    downscale = run.config.get("downscale", 1)
+    dataset = load_dataset(Path(run.config["data"]), downscale=downscale, splits=(split,))
+    views = dataset.splits[split].tolist()
+    background = run.config.get("background", "black")
+    colour = background_colour(background)
+    lpips, lpips_note = metrics.load_lpips()
+    _seconds_to_render(run, dataset, views[0])
+    per_view = []
+    for view in track(views, "rendering", console=Console(file=sys.stderr), transient=True):
+        image, seconds = _seconds_to_render(run, dataset, view)
+        truth = composite(dataset.images[view], colour)
+        mask = _mask(dataset, view)
+        per_view.append(
+            {
+                "name": dataset.names[view],
+                "psnr": _or_none(metrics.psnr(image, truth, mask)),
+                "ssim": _or_none(metrics.ssim(image, truth, mask)),
+                "lpips": lpips(image, truth) if lpips else None,
+                "seconds": seconds,
+            }
+        )
+        if images is not None:
+            _save(images, dataset.names[view], image)
+    seconds = [view["seconds"] for view in per_view]
+    sizes = {f"{image.shape[1]}x{image.shape[0]}" for image in dataset.images}
+    return {
+        "psnr": _mean(per_view, "psnr"),
+        "ssim": _mean(per_view, "ssim"),
+        "lpips": _mean(per_view, "lpips"),
+        "seconds_per_frame": statistics.median(seconds),
+        "seconds_per_frame_mean": statistics.fmean(seconds),
+        "n_views": len(views),
+        "split": split,
+        "resolution": sorted(sizes),
+        "downscale": downscale,
+        "background": background,
+        "masked": any(_mask(dataset, view) is not None for view in views),
+        "run": str(run.folder),
+        "data": str(run.config["data"]),
+        "iteration": run.iteration,
+        "protocol": PROTOCOL,
+        "ssim_settings": metrics.SSIM_SETTINGS,
+        "lpips_note": lpips_note,
+        "timing": TIMING,
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "versions": info.versions(),
+        "hardware": info.hardware(),
+        "per_view": per_view,
+    }
+
+
+def background_colour(background: object) -> Tensor:
+    """RGB [3] of a run's background: "white", "black" or three numbers in 0..1."""
+    value = BACKGROUNDS.get(background, background) if isinstance(background, str) else background
+    if isinstance(value, list | tuple) and len(value) == 3:
+        return torch.tensor(value, dtype=torch.float32)
+    raise NerfkitError(f"background: want white, black or three numbers, got {background!r}")
+
+
+def composite(image: Tensor, background: Tensor) -> Tensor:
+    """uint8 [H, W, 3 or 4] -> float [H, W, 3] in 0..1, straight alpha over `background` [3]."""
+    image = image.float() / 255
+    if image.shape[-1] == 3:
+        return image
+    return image[..., :3] * image[..., 3:] + background * (1 - image[..., 3:])
+
+
+def print_table(result: dict) -> None:
+    """Print what `evaluate` returned, for a reader, on standard output."""
+    table = Table(title=f"{result['run']}, {result['split']} views, {result['resolution'][0]}")
+    for heading in ("view", "PSNR dB", "SSIM", "LPIPS", "seconds"):
+        table.add_column(heading, justify="left" if heading == "view" else "right")
+    mean = {**result, "name": f"mean of {result['n_views']}", "seconds": None}
+    for view in (*result["per_view"], mean):
+        if view is mean:
+            table.add_section()
+        table.add_row(
+            str(view["name"]),
+            _shown(view["psnr"], 2),
+            _shown(view["ssim"], 4),
+            _shown(view["lpips"], 4),
+            _shown(view["seconds"] or result["seconds_per_frame_mean"], 3),
+        )
+    console = Console(file=sys.stdout)
+    console.print(table)
+    console.print(
+        f"{result['seconds_per_frame']:.3f} s a frame (median), background {result['background']}"
+        + (", ignored pixels left out" if result["masked"] else "")
+    )
+    if result["lpips"] is None:
+        console.print(f"no LPIPS: {result['lpips_note']}")
+
+
+def _seconds_to_render(run: "Run", dataset: Dataset, view: int) -> tuple[Tensor, float]:
+    camera = dataset.cameras[view]
+    start = time.perf_counter()
+    rgb = run.render(camera, ["rgb"])["rgb"]
+    if rgb.is_cuda:
+        torch.cuda.synchronize(rgb.device)
+    seconds = time.perf_counter() - start
+    return rgb.detach().float().cpu().clamp(0, 1), seconds
+
+
+def _mask(dataset: Dataset, view: int) -> Tensor | None:
+    mask = dataset.masks[view]
+    return None if mask is None else mask > 0
+
+
+def _save(folder: Path, name: str, image: Tensor) -> None:
+    path = folder / Path(name).with_suffix(".png")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_png(path, to_uint8(image))
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _mean(per_view: list[dict], key: str) -> float | None:
+    values = [view[key] for view in per_view if view[key] is not None]
+    return statistics.fmean(values) if values else None
+
+
+def _shown(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,39 @@
+"""What `nerfkit info` gathers."""
+
+import json
+
+import pytest
+
+from nerfkit import info
+from nerfkit.kernels import _backend
+
+
+@pytest.fixture
+def one_op_without_kernels(monkeypatch) -> None:
+    monkeypatch.setattr(_backend, "ops", lambda: ["no_such_op"])
+    monkeypatch.setattr(_backend, "has", lambda op, backend: backend == "reference")
+
+
+def test_facts_are_json_and_complete():
+    facts = info.gather()
+    json.dumps(facts, allow_nan=False)
+    assert facts["versions"]["python"] and facts["versions"]["torch"]
+    assert facts["hardware"]["threads"] >= 1
+    assert set(facts["backends"]["cpu"]) == set(_backend.ops())
+
+
+def test_a_backend_that_cannot_run_is_shown_not_raised(one_op_without_kernels, monkeypatch):
+    assert info.backends("cpu") == {"no_such_op": "reference"}
+    monkeypatch.setenv("NERFKIT_BACKEND", "abacus")
+    assert "abacus" in info.backends("cpu")["no_such_op"]
+    assert info.gather()["environment"]["NERFKIT_BACKEND"] == "abacus"
+
+
+def test_the_table_names_each_op(one_op_without_kernels, capsys):
+    info.print_table(info.gather())
+    shown = capsys.readouterr().out
+    assert "no_such_op on cpu" in shown and "slow" in shown and "ffmpeg" in shown
+
+
+def test_missing_packages_are_none():
+    assert info.version_of("no-such-package-here") is None
