@@ -82,6 +82,7 @@ setup(
     install_requires=[
         "torch>=2.4",
         "numpy>=1.26",
+        "pillow>=10",
         "imageio>=2.34",
         "imageio-ffmpeg>=0.5",
         "trimesh>=4.4",

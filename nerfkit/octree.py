@@ -145,4 +145,3 @@ class Octree:
     def nodes_at(self, depth: int) -> Tensor:
         """Coordinates [N, 3] of the occupied nodes at a depth no deeper than the leaves."""
         return morton_decode(torch.unique_consecutive(self.codes >> 3 * (self.depth - depth)))
-

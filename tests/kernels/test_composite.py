@@ -3,9 +3,9 @@
 import pytest
 import torch
 from closeness import assert_close, assert_gradients_close, gradients
-from nerfkit.kernels.composite import Composite, composite
 
 from nerfkit.kernels import _native
+from nerfkit.kernels.composite import Composite, composite
 
 needs_cpp = pytest.mark.skipif(not _native.available(), reason="C++ kernels are not built")
 

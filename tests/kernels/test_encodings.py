@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 from closeness import assert_close, assert_gradients_close, gradients
-from nerfkit.kernels.encodings import frequency_encoding, spherical_harmonics
 
 from nerfkit.kernels import _native
+from nerfkit.kernels.encodings import frequency_encoding, spherical_harmonics
 
 needs_cpp = pytest.mark.skipif(not _native.available(), reason="C++ kernels are not built")
 backends = pytest.mark.parametrize("backend", ["reference", pytest.param("cpu", marks=needs_cpp)])

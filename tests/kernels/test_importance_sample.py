@@ -3,9 +3,9 @@
 import pytest
 import torch
 from closeness import assert_close
-from nerfkit.kernels.importance_sample import importance_sample
 
 from nerfkit.kernels import _native
+from nerfkit.kernels.importance_sample import importance_sample
 
 needs_cpp = pytest.mark.skipif(not _native.available(), reason="C++ kernels are not built")
 backends = pytest.mark.parametrize("backend", ["reference", pytest.param("cpu", marks=needs_cpp)])

@@ -3,9 +3,9 @@
 import pytest
 import torch
 from closeness import assert_close
-from nerfkit.kernels.sparse_adam import adam_step_, sparse_adam_step_
 
 from nerfkit.kernels import _native
+from nerfkit.kernels.sparse_adam import adam_step_, sparse_adam_step_
 
 needs_cpp = pytest.mark.skipif(not _native.available(), reason="C++ kernels are not built")
 backends = pytest.mark.parametrize("backend", ["reference", pytest.param("cpu", marks=needs_cpp)])
