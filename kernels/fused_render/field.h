@@ -74,8 +74,11 @@ inline void find_sample_corners(const VoxelGrid& grid, const float* p, const int
     }
 }
 
-inline void prefetch_features(const float* features, const SampleCorners& s, int n) {
-    for (int c = 0; c < n; ++c) __builtin_prefetch(features + static_cast<int64_t>(s.index[c]) * FEATURES);
+// Random access to more memory than the caches hold: ask early. `Write` is a compile-time constant.
+template <int Write>
+inline void prefetch_records(const float* records, const SampleCorners& s, int n) {
+    for (int c = 0; c < n; ++c)
+        __builtin_prefetch(records + static_cast<int64_t>(s.index[c]) * FEATURES, Write);
 }
 
 constexpr int FV = FEATURES / VL ? FEATURES / VL : 1;  // vectors a record

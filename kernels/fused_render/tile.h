@@ -13,6 +13,7 @@
 namespace nk {
 
 constexpr int CHUNK = 128;  // samples the network sees at a time: activations stay in the L2 cache
+constexpr int AHEAD = 2;    // samples whose memory is asked for in advance
 constexpr int64_t STRIDE = tile_stride(CHUNK);
 
 struct Sampling {
@@ -194,9 +195,8 @@ inline void Tile::shade() {
     const int n_corners = field_->grid.n_levels * 8;
     inputs_.resize(static_cast<size_t>(chunks) * CHUNK * ld_inputs_);
     activations_.resize(static_cast<size_t>(chunks) * chunk_floats_);
-    constexpr int AHEAD = 2;
     for (int64_t s = -AHEAD; s < n; ++s) {
-        if (s + AHEAD < n) prefetch_features(field_->features, shaded_[s + AHEAD].corners, n_corners);
+        if (s + AHEAD < n) prefetch_records<0>(field_->features, shaded_[s + AHEAD].corners, n_corners);
         if (s < 0) continue;
         float* row = &inputs_[s * ld_inputs_];
         interpolate_features(field_->features, shaded_[s].corners, n_corners, row);
@@ -262,8 +262,11 @@ inline void Tile::backward(const RayBundle& rays, int64_t begin, const RayGradie
                           STRIDE, scratch_.data(), into_inputs, mlp_gradient,
                           &inputs_[first * ld_inputs_], ld_inputs_);
         transpose(into_inputs, STRIDE, FEATURES, c.padded, rows_.data(), FEATURES);
-        for (int i = 0; i < c.count; ++i)
+        for (int i = 0; i < c.count; ++i) {
+            if (i + AHEAD < c.count)
+                prefetch_records<1>(grads.features, shaded_[first + i + AHEAD].corners, n_corners);
             scatter_features(grads, shaded_[first + i].corners, n_corners, &rows_[i * FEATURES]);
+        }
     }
     weight_gradients(rays, begin, gradients);
     scatter_density(grads);
@@ -295,6 +298,10 @@ inline void Tile::weight_gradients(const RayBundle& rays, int64_t begin,
 inline void Tile::scatter_density(FieldGradients& grads) const {
     for (size_t b = 0; b < batches_.size(); ++b) {
         const BatchRecord& record = batches_[b];
+        if (b + 1 < batches_.size())
+            for (int c = 0; c < 8; ++c)
+                for (int i = 0; i < VL; i += 2)
+                    __builtin_prefetch(grads.density + batches_[b + 1].index[c][i], 1);
         for (int i = 0; i < record.count; ++i)
             for (int c = 0; c < 8; ++c)
                 grads.density[record.index[c][i]] += record.corner_weight[c][i] * record.gradient[i];
