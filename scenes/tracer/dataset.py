@@ -1,0 +1,157 @@
+"""A scene written as a Blender-format data set, with depth, normals and the true mesh."""
+
+import hashlib
+import importlib
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import trimesh
+from PIL import Image
+
+from nerfkit.errors import NerfkitError
+from nerfkit.scenes.tracer.render import Frame, Renderer
+from nerfkit.scenes.tracer.rig import ANGLE_X, Camera, test_poses, train_poses
+
+Progress = Callable[[int, int], None]
+DISTANCE = 4.0  # of the cameras: a sphere of assembly.RADIUS just fits their field of view
+
+
+@contextmanager
+def atomic_write(path: Path, mode: str):
+    """Open a temporary file beside `path` and rename it when all went well."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, mode) as handle:
+            yield handle
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_dataset(
+    name: str,
+    folder: Path,
+    size: tuple[int, int],
+    n_train: int,
+    n_test: int,
+    seed: int,
+    progress: Progress | None,
+) -> Path:
+    """See `nerfkit.scenes.build`."""
+    recipe = {
+        "name": name,
+        "size": list(size),
+        "n_train": n_train,
+        "n_test": n_test,
+        "seed": seed,
+        "source": _source_hash(name),
+    }
+    if _is_complete(folder, recipe):
+        return folder
+    _claim(folder)
+    _write_json(folder / "recipe.json", {**recipe, "complete": False})
+    renderer = Renderer(importlib.import_module(f"nerfkit.scenes.{name}").geometry())
+    jobs = []
+    for split, poses in (
+        ("train", train_poses(n_train, DISTANCE, seed)),
+        ("test", test_poses(n_test, DISTANCE)),
+    ):
+        (folder / split).mkdir(exist_ok=True)
+        frames = [
+            {"file_path": f"{split}/r_{i:03d}", "transform_matrix": c2w.tolist()}
+            for i, c2w in enumerate(poses)
+        ]
+        _write_json(
+            folder / f"transforms_{split}.json", {"camera_angle_x": ANGLE_X, "frames": frames}
+        )
+        jobs += [
+            (folder / f["file_path"], Camera(c2w, *size), split == "test")
+            for f, c2w in zip(frames, poses, strict=True)
+        ]
+    _write_mesh(folder / "scene.glb", renderer)
+
+    def work(stem: Path, camera: Camera, with_geometry: bool) -> None:
+        _write_frame(stem, renderer(camera), with_geometry)
+
+    threads = int(os.environ.get("NERFKIT_THREADS", "0")) or os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool:
+        for done, future in enumerate(as_completed(pool.submit(work, *j) for j in jobs), 1):
+            future.result()
+            if progress:
+                progress(done, len(jobs))
+    _write_json(folder / "recipe.json", {**recipe, "complete": True})
+    return folder
+
+
+def _source_hash(name: str) -> str:
+    """Changes with the code of the recipe or of the tracer, so that old pictures are not reused."""
+    root = Path(__file__).parents[1]
+    files = sorted(root.glob("tracer/*.py")) + sorted(root.glob(f"{name}/*.py"))
+    return hashlib.sha256(b"\0".join(f.read_bytes() for f in files)).hexdigest()[:16]
+
+
+def _is_complete(folder: Path, recipe: dict) -> bool:
+    """Whether the folder holds this very data set, with no image missing."""
+    try:
+        found = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    counts = {"train": recipe["n_train"], "test": recipe["n_test"]}
+    return found == {**recipe, "complete": True} and all(
+        (folder / split / f"r_{i:03d}.png").is_file()
+        for split, count in counts.items()
+        for i in range(count)
+    )
+
+
+def _claim(folder: Path) -> None:
+    """Make the folder; refuse one that holds somebody else's data set."""
+    if not (folder / "recipe.json").exists() and any(folder.glob("transforms*.json")):
+        raise NerfkitError(
+            f"{folder}: wanted an empty folder or an earlier built-in scene, found another data "
+            "set (transforms*.json without recipe.json); give another folder"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NerfkitError(
+            f"{folder}: wanted a folder to write the scene to, but {error.strerror}; "
+            "give another folder"
+        ) from error
+
+
+def _write_json(path: Path, value: dict) -> None:
+    with atomic_write(path, "w") as handle:
+        json.dump(value, handle, indent=1)
+
+
+def _write_frame(stem: Path, frame: Frame, with_geometry: bool) -> None:
+    with atomic_write(stem.with_suffix(".png"), "wb") as handle:
+        Image.fromarray(frame.rgba).save(handle, "png", compress_level=4)
+    if not with_geometry:
+        return
+    for suffix, array in (
+        ("depth", frame.ray_distance),
+        ("zdepth", frame.z_depth),
+        ("normal", frame.normal.astype(np.float16)),
+    ):
+        with atomic_write(stem.with_name(f"{stem.name}_{suffix}.npy"), "wb") as handle:
+            np.save(handle, array)
+
+
+def _write_mesh(path: Path, renderer: Renderer) -> None:
+    """The traced triangles in world coordinates (+Z up), base colours at the vertices."""
+    corners = renderer.geometry.positions.reshape(-1, 3)
+    colours = renderer.albedo().reshape(-1, 3)
+    rows = np.concatenate([np.round(corners * 1e5).astype(np.int32), colours], 1, dtype=np.int32)
+    _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    mesh = trimesh.Trimesh(
+        corners[first], inverse.reshape(-1, 3), vertex_colors=colours[first], process=False
+    )
+    with atomic_write(path, "wb") as handle:
+        handle.write(mesh.export(file_type="glb"))
