@@ -4,8 +4,9 @@ Many small parts, thin rods, hard shadows and sharp textures; the default demo s
 excavator's front.
 """
 
-import numpy as np
+import itertools
 
+import numpy as np
 from nerfkit.scenes.tracer import shapes
 from nerfkit.scenes.tracer.assembly import Assembly, Geometry, aim, turn
 from nerfkit.scenes.tracer.materials import Material, plain
@@ -202,7 +203,7 @@ def _boom(scene: Assembly) -> None:
     with scene.frame((tip[0], y, tip[1])):
         arc = np.radians(np.linspace(100, 290, 12))
         inner = np.stack([0.13 * np.cos(arc), 0.13 * np.sin(arc)], 1) + [0.0, -0.13]
-        for a, b in zip(inner[:-1], inner[1:], strict=True):
+        for a, b in itertools.pairwise(inner):
             middle, along = (a + b) / 2, b - a
             angle = np.degrees(np.arctan2(along[1], along[0]))
             plate = shapes.box((np.linalg.norm(along) * 1.25, 0.26, 0.018))

@@ -5,10 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial.transform import Rotation
-
 from nerfkit.scenes.tracer.materials import Light, Material
 from nerfkit.scenes.tracer.shapes import Shape
+from scipy.spatial.transform import Rotation
 
 RADIUS = 1.35  # every scene is scaled to this bounding sphere, so that one camera rig fits all
 AO_EDGE = 0.09  # longest triangle edge: ambient occlusion is stored at corners and interpolated
@@ -20,7 +19,7 @@ def turn(x: float = 0.0, y: float = 0.0, z: float = 0.0) -> np.ndarray:
 
 
 def aim(direction: np.ndarray, roll: float = 0.0) -> np.ndarray:
-    """Rotation [3, 3] that sends +X to `direction`, +Z as near to up as can be, rolled by degrees."""
+    """Rotation [3, 3] that sends +X to `direction`, +Z nearly up, then rolled by degrees."""
     x = np.asarray(direction, np.float64) / np.linalg.norm(direction)
     up = np.array([0.0, 0.0, 1.0]) if abs(x[2]) < 0.99 else np.array([1.0, 0.0, 0.0])
     y = np.cross(up, x)

@@ -3,34 +3,19 @@
 import hashlib
 import importlib
 import json
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import trimesh
-from PIL import Image
+from nerfkit.scenes.tracer.files import Job, atomic_write
+from nerfkit.scenes.tracer.render import Renderer
+from nerfkit.scenes.tracer.rig import ANGLE_X, Camera, test_poses, train_poses
+from nerfkit.scenes.tracer.workers import render_all
 
 from nerfkit.errors import NerfkitError
-from nerfkit.scenes.tracer.render import Frame, Renderer
-from nerfkit.scenes.tracer.rig import ANGLE_X, Camera, test_poses, train_poses
 
-Progress = Callable[[int, int], None]
 DISTANCE = 4.0  # of the cameras: a sphere of assembly.RADIUS just fits their field of view
-
-
-@contextmanager
-def atomic_write(path: Path, mode: str):
-    """Open a temporary file beside `path` and rename it when all went well."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, mode) as handle:
-            yield handle
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_dataset(
@@ -40,7 +25,7 @@ def write_dataset(
     n_train: int,
     n_test: int,
     seed: int,
-    progress: Progress | None,
+    progress: Callable[[int, int], None] | None,
 ) -> Path:
     """See `nerfkit.scenes.build`."""
     recipe = {
@@ -70,20 +55,11 @@ def write_dataset(
             folder / f"transforms_{split}.json", {"camera_angle_x": ANGLE_X, "frames": frames}
         )
         jobs += [
-            (folder / f["file_path"], Camera(c2w, *size), split == "test")
+            Job(folder / f["file_path"], Camera(c2w, *size), split == "test")
             for f, c2w in zip(frames, poses, strict=True)
         ]
     _write_mesh(folder / "scene.glb", renderer)
-
-    def work(stem: Path, camera: Camera, with_geometry: bool) -> None:
-        _write_frame(stem, renderer(camera), with_geometry)
-
-    threads = int(os.environ.get("NERFKIT_THREADS", "0")) or os.cpu_count() or 1
-    with ThreadPoolExecutor(threads) as pool:
-        for done, future in enumerate(as_completed(pool.submit(work, *j) for j in jobs), 1):
-            future.result()
-            if progress:
-                progress(done, len(jobs))
+    render_all(name, renderer, jobs, progress)
     _write_json(folder / "recipe.json", {**recipe, "complete": True})
     return folder
 
@@ -128,20 +104,6 @@ def _claim(folder: Path) -> None:
 def _write_json(path: Path, value: dict) -> None:
     with atomic_write(path, "w") as handle:
         json.dump(value, handle, indent=1)
-
-
-def _write_frame(stem: Path, frame: Frame, with_geometry: bool) -> None:
-    with atomic_write(stem.with_suffix(".png"), "wb") as handle:
-        Image.fromarray(frame.rgba).save(handle, "png", compress_level=4)
-    if not with_geometry:
-        return
-    for suffix, array in (
-        ("depth", frame.ray_distance),
-        ("zdepth", frame.z_depth),
-        ("normal", frame.normal.astype(np.float16)),
-    ):
-        with atomic_write(stem.with_name(f"{stem.name}_{suffix}.npy"), "wb") as handle:
-            np.save(handle, array)
 
 
 def _write_mesh(path: Path, renderer: Renderer) -> None:

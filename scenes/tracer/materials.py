@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-
 from nerfkit.scenes.tracer.textures import rgb
 
 Albedo = Callable[[np.ndarray], np.ndarray] | np.ndarray
@@ -95,7 +94,7 @@ def shade(
     GGX with Schlick's Fresnel and Smith terms (Karis, "Real Shading in Unreal Engine 4", 2013).
     """
     half = light.towards_sun + towards_eye
-    half /= np.linalg.norm(half, axis=1, keepdims=True)
+    half /= np.sqrt(np.einsum("ni,ni->n", half, half))[:, None]
     n_l = normals @ light.towards_sun
     n_v = np.einsum("ni,ni->n", normals, towards_eye)
     n_h = np.einsum("ni,ni->n", normals, half).clip(0, 1)

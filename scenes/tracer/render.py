@@ -8,7 +8,6 @@ samples form a fixed grid; nothing is random, so the same view gives the same by
 from dataclasses import dataclass
 
 import numpy as np
-
 from nerfkit.scenes.tracer.assembly import Geometry
 from nerfkit.scenes.tracer.materials import display, shade
 from nerfkit.scenes.tracer.rays import RayTracer, openness
@@ -46,17 +45,37 @@ class _Samples:
     t: np.ndarray
     normal: np.ndarray
 
+    @classmethod
+    def nothing(cls, n: int) -> "_Samples":
+        """n rays that hit nothing."""
+        return cls(
+            np.zeros((n, 3), np.float32),
+            np.full(n, -1, np.int32),
+            np.zeros(n, np.float32),
+            np.zeros((n, 3), np.float32),
+        )
+
+    def put(self, where: np.ndarray, samples: "_Samples") -> None:
+        """Overwrite the rays at indices `where`."""
+        self.rgb[where], self.part[where] = samples.rgb, samples.part
+        self.t[where], self.normal[where] = samples.t, samples.normal
+
 
 class Renderer:
-    """Renders views of one scene; ambient occlusion is computed once, here."""
+    """Renders views of one scene; ambient occlusion [F, 3] is computed here unless given."""
 
-    def __init__(self, geometry: Geometry) -> None:
+    def __init__(self, geometry: Geometry, ambient: np.ndarray | None = None) -> None:
         self.geometry = geometry
         self._tracer = RayTracer(geometry.positions)
-        self._openness = openness(
-            self._tracer, geometry.positions, geometry.normals, AO_RAYS, seed=0
+        if ambient is None:
+            ambient = openness(self._tracer, geometry.positions, geometry.normals, AO_RAYS, seed=0)
+        self.ambient = ambient
+        # one contiguous record a triangle, so that a hit costs one gather
+        self._corners = np.concatenate(
+            [geometry.normals, geometry.local, ambient[..., None]], axis=2
         )
-        self._flat = geometry.normals.reshape(-1, 3), geometry.local.reshape(-1, 3)
+        low, high = geometry.positions.min((0, 1)), geometry.positions.max((0, 1))
+        self._box = np.array(np.meshgrid(*zip(low, high, strict=True))).reshape(3, 8).T
         materials = geometry.materials
         self._roughness = np.float32([m.roughness for m in materials])
         self._metallic = np.float32([m.metallic for m in materials])
@@ -66,10 +85,12 @@ class Renderer:
         """Trace one view."""
         h, w = camera.height, camera.width
         rows, columns = np.divmod(np.arange(h * w), w)
-        centre = self._trace(*camera.rays(columns + 0.5, rows + 0.5))
+        centre = _Samples.nothing(h * w)
+        inside = np.flatnonzero(self._may_hit(camera, columns, rows))
+        centre.put(inside, self._trace(*camera.rays(columns[inside] + 0.5, rows[inside] + 0.5)))
         alpha = (centre.part >= 0).astype(np.float32)
         rgb = centre.rgb * alpha[:, None]
-        again = np.flatnonzero(self._changes(centre, h, w))
+        again = np.flatnonzero(_changes(centre, h, w))
         total, cover = np.zeros((len(again), 3), np.float32), np.zeros(len(again), np.float32)
         for dy in (0.25, 0.75):
             for dx in (0.25, 0.75):
@@ -107,16 +128,21 @@ class Renderer:
                 albedo[mine] = item.colour(local[mine])
         return albedo
 
+    def _may_hit(self, camera: Camera, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Which pixels lie within a pixel of the projected bounding box, bool."""
+        corners = camera.project(self._box)
+        (x0, y0), (x1, y1) = corners.min(0) - 1, corners.max(0) + 1
+        return (columns + 1 > x0) & (columns < x1) & (rows + 1 > y0) & (rows < y1)
+
     def _trace(self, origins: np.ndarray, directions: np.ndarray) -> _Samples:
         """Colour, part, distance and normal for rays [n, 3]."""
         n = len(origins)
         t_all, triangle, weights = self._tracer.first_hit(origins, directions)
         hit = np.flatnonzero(triangle >= 0)
         triangle, weights, t = triangle[hit], weights[hit], t_all[hit]
-        corners = triangle[:, None] * 3 + np.arange(3)
-        normals = np.einsum("nk,nki->ni", weights, self._flat[0][corners])
-        normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-        local = np.einsum("nk,nki->ni", weights, self._flat[1][corners])
+        surface = np.einsum("nk,nki->ni", weights, self._corners.take(triangle, axis=0))
+        normals, local, ambient = surface[:, :3], surface[:, 3:6], surface[:, 6]
+        normals /= np.sqrt(np.einsum("ni,ni->n", normals, normals))[:, None]
         towards_eye = -directions[hit]
         facing = np.einsum("ni,ni->n", normals, towards_eye)
         normals[facing < 0] *= -1
@@ -134,46 +160,39 @@ class Renderer:
             normals,
             towards_eye,
             sunlit,
-            np.einsum("nk,nk->n", weights, self._openness[triangle]),
+            ambient,
             self._colour(material, local),
             self._roughness[material],
             self._metallic[material],
             translucency,
         )
-        samples = _Samples(
-            np.zeros((n, 3), np.float32),
-            np.full(n, -1, np.int32),
-            np.zeros(n, np.float32),
-            np.zeros((n, 3), np.float32),
-        )
-        samples.rgb[hit] = display(linear)
-        samples.part[hit] = self.geometry.part[triangle]
-        samples.t[hit] = t
-        samples.normal[hit] = normals
+        samples = _Samples.nothing(n)
+        part = self.geometry.part[triangle]
+        samples.put(hit, _Samples(display(linear), part, t, normals))
         return samples
 
-    @staticmethod
-    def _changes(samples: _Samples, h: int, w: int) -> np.ndarray:
-        """Which pixels differ from a neighbour (or are next to one that does), bool [h * w]."""
-        part = samples.part.reshape(h, w)
-        rgb, normal = samples.rgb.reshape(h, w, 3), samples.normal.reshape(h, w, 3)
-        t = samples.t.reshape(h, w)
-        outline = np.zeros((h, w), bool)
-        texture = np.zeros((h, w), bool)
-        for axis in (0, 1):
-            a = (slice(None, -1), slice(None)) if axis == 0 else (slice(None), slice(None, -1))
-            b = (slice(1, None), slice(None)) if axis == 0 else (slice(None), slice(1, None))
-            edge = part[a] != part[b]
-            other = (np.abs(rgb[a] - rgb[b]).max(-1) > CONTRAST) | (
-                (np.einsum("ijk,ijk->ij", normal[a], normal[b]) < 0.8) & (part[a] >= 0)
-            )
-            other |= np.abs(t[a] - t[b]) > 0.1
-            for side in (a, b):
-                outline[side] |= edge & ((part[a] < 0) | (part[b] < 0))
-                texture[side] |= edge | other
-        grown = outline.copy()  # thin parts can pass between pixel centres beside a found edge
-        grown[1:] |= outline[:-1]
-        grown[:-1] |= outline[1:]
-        grown[:, 1:] |= outline[:, :-1]
-        grown[:, :-1] |= outline[:, 1:]
-        return (grown | texture).ravel()
+
+def _changes(samples: _Samples, h: int, w: int) -> np.ndarray:
+    """Which pixels differ from a neighbour (or are next to one that does), bool [h * w]."""
+    part = samples.part.reshape(h, w)
+    rgb, normal = samples.rgb.reshape(h, w, 3), samples.normal.reshape(h, w, 3)
+    t = samples.t.reshape(h, w)
+    outline = np.zeros((h, w), bool)
+    texture = np.zeros((h, w), bool)
+    for axis in (0, 1):
+        a = (slice(None, -1), slice(None)) if axis == 0 else (slice(None), slice(None, -1))
+        b = (slice(1, None), slice(None)) if axis == 0 else (slice(None), slice(1, None))
+        edge = part[a] != part[b]
+        other = (np.abs(rgb[a] - rgb[b]).max(-1) > CONTRAST) | (
+            (np.einsum("ijk,ijk->ij", normal[a], normal[b]) < 0.8) & (part[a] >= 0)
+        )
+        other |= np.abs(t[a] - t[b]) > 0.1
+        for side in (a, b):
+            outline[side] |= edge & ((part[a] < 0) | (part[b] < 0))
+            texture[side] |= edge | other
+    grown = outline.copy()  # thin parts can pass between pixel centres beside a found edge
+    grown[1:] |= outline[:-1]
+    grown[:-1] |= outline[1:]
+    grown[:, 1:] |= outline[:, :-1]
+    grown[:, :-1] |= outline[:, 1:]
+    return (grown | texture).ravel()

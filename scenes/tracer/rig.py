@@ -36,7 +36,7 @@ class Camera:
             1,
         ).astype(np.float32)
         directions = local @ np.float32(self.c2w[:3, :3]).T
-        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        directions /= np.sqrt(np.einsum("ni,ni->n", directions, directions))[:, None]
         return np.broadcast_to(np.float32(self.c2w[:3, 3]), directions.shape), directions
 
     def project(self, points: np.ndarray) -> np.ndarray:

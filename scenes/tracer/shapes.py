@@ -158,7 +158,7 @@ def prism(outline: list[tuple[float, float]], depth: float) -> Shape:
 
 
 def leaf(length: float, width: float, curl: float) -> Shape:
-    """A pointed blade along +X from the origin, face +Z, bent down by `curl` and folded a little."""
+    """A pointed blade along +X from the origin, facing +Z, bent down by `curl`, slightly folded."""
     along = np.array([0.0, 0.25, 0.55, 0.8, 1.0])
     half = width / 2 * np.array([0.0, 0.8, 1.0, 0.6, 0.0])
     spine = np.stack([along * length, np.zeros(5), -curl * length * along**2], -1)
