@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import trimesh
-from nerfkit.scenes.tracer.files import Job, atomic_write
 from nerfkit.scenes.tracer.render import Renderer
-from nerfkit.scenes.tracer.rig import ANGLE_X, Camera, test_poses, train_poses
+from nerfkit.scenes.tracer.rig import ANGLE_X, Camera, orbit_poses, train_poses
+from nerfkit.scenes.tracer.views import Job
 from nerfkit.scenes.tracer.workers import render_all
 
 from nerfkit.errors import NerfkitError
+from nerfkit.files import atomic_write, write_json
 
 DISTANCE = 4.0  # of the cameras: a sphere of assembly.RADIUS just fits their field of view
 
@@ -39,19 +40,19 @@ def write_dataset(
     if _is_complete(folder, recipe):
         return folder
     _claim(folder)
-    _write_json(folder / "recipe.json", {**recipe, "complete": False})
+    write_json(folder / "recipe.json", {**recipe, "complete": False})
     renderer = Renderer(importlib.import_module(f"nerfkit.scenes.{name}").geometry())
     jobs = []
     for split, poses in (
         ("train", train_poses(n_train, DISTANCE, seed)),
-        ("test", test_poses(n_test, DISTANCE)),
+        ("test", orbit_poses(n_test, DISTANCE)),
     ):
         (folder / split).mkdir(exist_ok=True)
         frames = [
             {"file_path": f"{split}/r_{i:03d}", "transform_matrix": c2w.tolist()}
             for i, c2w in enumerate(poses)
         ]
-        _write_json(
+        write_json(
             folder / f"transforms_{split}.json", {"camera_angle_x": ANGLE_X, "frames": frames}
         )
         jobs += [
@@ -60,7 +61,7 @@ def write_dataset(
         ]
     _write_mesh(folder / "scene.glb", renderer)
     render_all(name, renderer, jobs, progress)
-    _write_json(folder / "recipe.json", {**recipe, "complete": True})
+    write_json(folder / "recipe.json", {**recipe, "complete": True})
     return folder
 
 
@@ -99,11 +100,6 @@ def _claim(folder: Path) -> None:
             f"{folder}: wanted a folder to write the scene to, but {error.strerror}; "
             "give another folder"
         ) from error
-
-
-def _write_json(path: Path, value: dict) -> None:
-    with atomic_write(path, "w") as handle:
-        json.dump(value, handle, indent=1)
 
 
 def _write_mesh(path: Path, renderer: Renderer) -> None:

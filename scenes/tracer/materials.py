@@ -10,6 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from nerfkit.scenes.tracer.textures import rgb
 
+SUN_SIZE = 0.07  # GGX alpha that the sun's disc adds: polished surfaces show a spot, not a point
+PANEL_SHARPNESS = 30.0  # a radius of about 15 degrees
+PANEL_STRENGTH = (7.0, 3.0)
+
 Albedo = Callable[[np.ndarray], np.ndarray] | np.ndarray
 
 
@@ -47,14 +51,16 @@ class Light:
     Attributes:
         towards_sun: unit [3].
         sun_colour, sky_colour, ground_colour: linear RGB [3].
-        panel: unit [3], the middle of a large soft light that only highlights show.
+        panels: unit [2, 3], the middles of two round soft lights that only highlights show.
     """
 
     towards_sun: np.ndarray = field(default_factory=lambda: _unit((0.55, -0.45, 0.85)))
     sun_colour: np.ndarray = field(default_factory=lambda: np.float32([2.3, 2.1, 1.8]))
     sky_colour: np.ndarray = field(default_factory=lambda: np.float32([0.62, 0.74, 0.95]))
-    ground_colour: np.ndarray = field(default_factory=lambda: np.float32([0.32, 0.27, 0.22]))
-    panel: np.ndarray = field(default_factory=lambda: _unit((-0.7, -0.3, 0.6)))
+    ground_colour: np.ndarray = field(default_factory=lambda: np.float32([0.40, 0.35, 0.30]))
+    panels: np.ndarray = field(
+        default_factory=lambda: np.stack([_unit((-0.8, -0.25, 0.55)), _unit((0.1, 0.9, 0.45))])
+    )
 
     def irradiance(self, normals: np.ndarray) -> np.ndarray:
         """Light from sky and ground on unoccluded surfaces, [n, 3], over pi."""
@@ -67,10 +73,15 @@ class Light:
         up = np.clip(0.5 + directions[:, 2:] / (2 * edge), 0, 1)
         up = up * up * (3 - 2 * up)
         sky = self.sky_colour * (1.15 - 0.35 * directions[:, 2:])
-        sharp = 1 / (0.02 + 0.6 * roughness**2)
-        panel = np.exp(sharp * (directions @ self.panel - 0.97).clip(-8, 0))
-        panel = panel * np.clip(sharp / 20, 0.08, 1)
-        return self.ground_colour + (sky - self.ground_colour) * up + 1.6 * panel[:, None]
+        light = self.ground_colour + (sky - self.ground_colour) * up
+        # a panel and the surface's lobe are spherical Gaussians; blurring one by the other
+        # gives a wider and weaker one
+        lobe = 0.5 / (roughness**4 + 1e-4)
+        sharp = PANEL_SHARPNESS * lobe / (PANEL_SHARPNESS + lobe)
+        for panel, strength in zip(self.panels, PANEL_STRENGTH, strict=True):
+            glow = np.exp(sharp * (directions @ panel - 1)) * (sharp / PANEL_SHARPNESS)
+            light += (strength * np.minimum(1.6 * glow, 1))[:, None]
+        return light
 
 
 def shade(
@@ -104,10 +115,10 @@ def shade(
 
     base = albedo * (1 - metallic)[:, None]
     mirror = 0.04 + (albedo - 0.04) * metallic[:, None]
-    alpha = roughness**2
-    spread = n_h * n_h * (alpha * alpha - 1) + 1
-    lobe = alpha * alpha / (spread * spread)
-    k = alpha / 2
+    squared = roughness**4 + np.float32(SUN_SIZE**2)  # GGX alpha squared
+    spread = n_h * n_h * (squared - 1) + 1
+    lobe = squared / (spread * spread)
+    k = np.sqrt(squared) / 2
     mask = 0.25 / ((n_l.clip(0, 1) * (1 - k) + k) * (nv * (1 - k) + k))
     fresnel = mirror + (1 - mirror) * ((1 - v_h) ** 5)[:, None]
     highlight = fresnel * (lobe * mask * lit)[:, None]

@@ -61,7 +61,7 @@ class RayTracer:
 
 
 def openness(
-    tracer: RayTracer, positions: np.ndarray, normals: np.ndarray, rays: int, seed: int
+    tracer: RayTracer, positions: np.ndarray, normals: np.ndarray, rays: int
 ) -> np.ndarray:
     """Ambient occlusion at triangle corners: the cosine-weighted part of the sky that is free.
 
@@ -79,12 +79,11 @@ def openness(
     side = np.cross(up, np.where(np.abs(up[:, :1]) < 0.7, np.eye(3)[0], np.eye(3)[1]))
     side /= np.linalg.norm(side, axis=1, keepdims=True)
     other = np.cross(up, side)
-    spin = np.random.default_rng(seed).random(len(points)) * 2 * np.pi
     free = np.zeros(len(points), np.float32)
     for i in range(rays):  # a sunflower disc lifted to the hemisphere is cosine-weighted
         radius = np.sqrt((i + 0.5) / rays)
-        angle = spin + i * np.pi * (3 - np.sqrt(5))
-        direction = radius * (np.cos(angle)[:, None] * side + np.sin(angle)[:, None] * other)
+        angle = i * np.pi * (3 - np.sqrt(5))  # the same everywhere: bands, but no noise
+        direction = radius * (np.cos(angle) * side + np.sin(angle) * other)
         direction += np.sqrt(1 - radius**2) * up
         free += ~tracer.occluded(points + 4e-3 * up, direction)
     return (free / rays)[inverse].reshape(-1, 3)

@@ -68,7 +68,7 @@ class Renderer:
         self.geometry = geometry
         self._tracer = RayTracer(geometry.positions)
         if ambient is None:
-            ambient = openness(self._tracer, geometry.positions, geometry.normals, AO_RAYS, seed=0)
+            ambient = openness(self._tracer, geometry.positions, geometry.normals, AO_RAYS)
         self.ambient = ambient
         # one contiguous record a triangle, so that a hit costs one gather
         self._corners = np.concatenate(

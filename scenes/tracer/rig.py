@@ -73,7 +73,7 @@ def train_poses(n: int, distance: float, seed: int) -> list[np.ndarray]:
     return [look_at_origin(e) for e in _eye(distance, height, start + i * np.pi * (3 - 5**0.5))]
 
 
-def test_poses(n: int, distance: float) -> list[np.ndarray]:
+def orbit_poses(n: int, distance: float) -> list[np.ndarray]:
     """n views on an orbit whose elevation swings between 15 and 45 degrees; none is trained on."""
     azimuth = np.linspace(0, 2 * np.pi, n, endpoint=False) + 0.1
     height = np.sin(np.radians(30 + 15 * np.sin(2 * azimuth)))

@@ -14,8 +14,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from nerfkit.scenes.tracer.files import Job, render_to_files
 from nerfkit.scenes.tracer.render import Renderer
+from nerfkit.scenes.tracer.views import Job, render_to_files
 
 import nerfkit
 

@@ -1,16 +1,14 @@
 """Writing one view to disk: the image, and for test views its depth and normals."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from nerfkit.scenes.tracer.render import Renderer
 from nerfkit.scenes.tracer.rig import Camera
 from PIL import Image
+
+from nerfkit.files import atomic_write
 
 
 @dataclass(frozen=True)
@@ -20,18 +18,6 @@ class Job:
     stem: Path
     camera: Camera
     with_geometry: bool
-
-
-@contextmanager
-def atomic_write(path: Path, mode: str) -> Iterator[IO]:
-    """Open a temporary file beside `path`, renamed to it when all went well."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, mode) as handle:
-            yield handle
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def render_to_files(renderer: Renderer, job: Job) -> None:
