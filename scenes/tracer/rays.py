@@ -1,10 +1,16 @@
-"""Rays against triangles: Embree where it is installed, trimesh's own slow engine elsewhere.
+"""Rays against triangles: Embree where it is installed, trimesh's own slow engine (which needs the
+package rtree) elsewhere.
 
 Rays are origins, directions [n, 3] float32, directions of unit length, t the distance along them.
 """
 
+import importlib.util
+
 import numpy as np
 import trimesh
+from nerfkit.scenes.tracer.assembly import distinct_rows
+
+from nerfkit.errors import NerfkitError
 
 try:
     from embreex.mesh_construction import TriangleMesh
@@ -14,7 +20,11 @@ except ImportError:  # no wheel for this processor
 
 
 class RayTracer:
-    """Closest hits and shadows for triangles [F, 3, 3]. Safe to call from several threads."""
+    """Closest hits and shadows for triangles [F, 3, 3].
+
+    Raises:
+        NerfkitError: neither embreex nor rtree is installed.
+    """
 
     def __init__(self, triangles: np.ndarray, use_embree: bool = EmbreeScene is not None) -> None:
         self._triangles = np.ascontiguousarray(triangles, np.float32)
@@ -25,6 +35,11 @@ class RayTracer:
             self._scene = EmbreeScene()
             self._mesh = TriangleMesh(self._scene, vertices, faces)
         else:
+            if importlib.util.find_spec("rtree") is None:
+                raise NerfkitError(
+                    "built-in scenes: wanted embreex, or rtree where embreex has no wheel, "
+                    "found neither; run: pip install embreex (or: pip install rtree)"
+                )
             mesh = trimesh.Trimesh(vertices, faces, process=False)
             self._engine = trimesh.ray.ray_triangle.RayMeshIntersector(mesh)
 
@@ -73,8 +88,7 @@ def openness(
     """
     flat = np.concatenate([positions, normals], axis=2).reshape(-1, 6)
     keys = np.round(flat * np.float32([2e4] * 3 + [50] * 3)).astype(np.int32)
-    packed = np.ascontiguousarray(keys).view(np.dtype((np.void, keys.itemsize * 6)))[:, 0]
-    _, first, inverse = np.unique(packed, return_index=True, return_inverse=True)
+    first, inverse = distinct_rows(keys)
     points, up = flat[first, :3], flat[first, 3:]
     side = np.cross(up, np.where(np.abs(up[:, :1]) < 0.7, np.eye(3)[0], np.eye(3)[1]))
     side /= np.linalg.norm(side, axis=1, keepdims=True)

@@ -4,7 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-ANGLE_X = 0.6911112070083618  # the horizontal field of view of the Blender sets, radians
+ANGLE = 0.6911112070083618  # the field of view of the Blender sets, radians
+
+
+def angle_x(width: int, height: int) -> float:
+    """Horizontal field of view, radians, with which the image's shorter side spans ANGLE."""
+    return float(2 * np.arctan(width / min(width, height) * np.tan(ANGLE / 2)))
 
 
 @dataclass(frozen=True)
@@ -12,18 +17,17 @@ class Camera:
     """A pinhole with its principal point in the image's middle.
 
     Attributes:
-        c2w: camera-to-world [4, 4], float64. width, height: pixels. angle_x: radians.
+        c2w: camera-to-world [4, 4], float64. width, height: pixels.
     """
 
     c2w: np.ndarray
     width: int
     height: int
-    angle_x: float = ANGLE_X
 
     @property
     def focal(self) -> float:
         """Focal length in pixels."""
-        return 0.5 * self.width / np.tan(0.5 * self.angle_x)
+        return 0.5 * min(self.width, self.height) / np.tan(0.5 * ANGLE)
 
     def rays(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Origins and unit directions [n, 3] through image points (centres at +0.5), pixels."""

@@ -1,6 +1,7 @@
 """The written data set: files, poses, reproducibility, reuse and refusals."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from nerfkit.scenes.tracer import workers
 from nerfkit.scenes.tracer.rig import Camera
 from PIL import Image
 
+import nerfkit.scenes
 from nerfkit.errors import NerfkitError
 from nerfkit.scenes import build, names
 
@@ -22,9 +24,18 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def recipes() -> Iterator[None]:
+    """Makes the recipes in tests/scenes/recipes known beside the built-in ones."""
+    folder = str(Path(__file__).parent / "recipes")
+    nerfkit.scenes.__path__.append(folder)
+    yield
+    nerfkit.scenes.__path__.remove(folder)
+
+
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build("machine", tmp_path_factory.mktemp("scenes") / "machine", **SMALL)
+def slab(recipes: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("slab", tmp_path_factory.mktemp("scenes") / "slab", **SMALL)
 
 
 def test_names() -> None:
@@ -32,10 +43,11 @@ def test_names() -> None:
     assert "tracer" not in names()
 
 
-def test_layout(machine: Path) -> None:
+def test_layout(slab: Path) -> None:
     for split, count in (("train", 3), ("test", 2)):
-        meta = json.loads((machine / f"transforms_{split}.json").read_text())
-        assert meta["camera_angle_x"] == pytest.approx(0.6911112)
+        meta = json.loads((slab / f"transforms_{split}.json").read_text())
+        focal = 16 / np.tan(meta["camera_angle_x"] / 2)
+        assert 2 * np.arctan(12 / focal) == pytest.approx(0.6911112)  # along the shorter side
         assert len(meta["frames"]) == count
         for frame in meta["frames"]:
             c2w = np.array(frame["transform_matrix"])
@@ -43,17 +55,17 @@ def test_layout(machine: Path) -> None:
             assert np.linalg.det(c2w[:3, :3]) == pytest.approx(1)
             assert np.linalg.norm(c2w[:3, 3]) == pytest.approx(4.0)
             np.testing.assert_allclose(c2w[:3, 2] * 4.0, c2w[:3, 3], atol=1e-12)
-            image = Image.open(machine / (frame["file_path"] + ".png"))
+            image = Image.open(slab / (frame["file_path"] + ".png"))
             assert (image.size, image.mode) == ((32, 24), "RGBA")
-    assert not list(machine.rglob("*.tmp"))
-    assert not list((machine / "train").glob("*.npy"))
+    assert not list(slab.rglob("*.tmp"))
+    assert not list((slab / "train").glob("*.npy"))
 
 
-def test_depth_leads_to_the_mesh(machine: Path) -> None:
+def test_depth_leads_to_the_mesh(slab: Path) -> None:
     """Points from depth lie on scene.glb, and ray distance and z-depth agree."""
-    mesh = trimesh.load(machine / "scene.glb", force="mesh")
-    meta = json.loads((machine / "transforms_test.json").read_text())
-    stem = machine / meta["frames"][1]["file_path"]
+    mesh = trimesh.load(slab / "scene.glb", force="mesh")
+    meta = json.loads((slab / "transforms_test.json").read_text())
+    stem = slab / meta["frames"][1]["file_path"]
     camera = Camera(np.array(meta["frames"][1]["transform_matrix"]), 32, 24)
     distance = np.load(f"{stem}_depth.npy").ravel()
     z_depth = np.load(f"{stem}_zdepth.npy").ravel()
@@ -73,45 +85,44 @@ def test_depth_leads_to_the_mesh(machine: Path) -> None:
     assert (np.einsum("ni,ni->n", normal[hit], directions[hit]) <= 1e-3).all()
 
 
-def test_same_seed_same_bytes(machine: Path, tmp_path: Path) -> None:
-    again = build("machine", tmp_path / "again", **SMALL)
-    assert contents(again) == contents(machine)
-    other = build("machine", tmp_path / "other", **SMALL, seed=1)
-    one, two = contents(machine), contents(other)
+def test_same_seed_same_bytes(slab: Path, tmp_path: Path) -> None:
+    again = build("slab", tmp_path / "again", **SMALL)
+    assert contents(again) == contents(slab)
+    other = build("slab", tmp_path / "other", **SMALL, seed=1)
+    one, two = contents(slab), contents(other)
     assert one["train/r_000.png"] != two["train/r_000.png"]
     assert one["test/r_000.png"] == two["test/r_000.png"]
 
 
-def test_children_write_the_same_bytes(
-    machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("name", ["machine", "garden", "still_life"])
+def test_built_in_scenes(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pictures are worth fitting, and a child process writes the same bytes as this one."""
+    sizes = {"size": (24, 24), "n_train": 1, "n_test": 1}
+    alone = build(name, tmp_path / "alone", **sizes)
+    rgba = np.asarray(Image.open(alone / "test/r_000.png"))
+    assert 0.1 < (rgba[..., 3] == 255).mean() < 0.8
+    assert rgba[..., :3][rgba[..., 3] == 255].std() > 30  # not one flat colour
+    if name != "machine":
+        return
     monkeypatch.setattr(workers, "PIXELS_A_WORKER", 1)
     monkeypatch.setenv("NERFKIT_THREADS", "2")
     calls = []
-    split = build("machine", tmp_path / "split", **SMALL, progress=lambda *c: calls.append(c))
-    assert contents(split) == contents(machine)
-    assert calls == [(i, 5) for i in range(1, 6)]
+    split = build(name, tmp_path / "split", **sizes, progress=lambda *c: calls.append(c))
+    assert contents(split) == contents(alone)
+    assert calls == [(1, 2), (2, 2)]
 
 
-def test_reuse_and_rebuild(machine: Path) -> None:
+def test_reuse_and_rebuild(slab: Path) -> None:
     calls: list[tuple[int, int]] = []
-    times = {p: p.stat().st_mtime_ns for p in machine.rglob("*")}
-    build("machine", machine, **SMALL, progress=lambda *c: calls.append(c))
+    times = {p: p.stat().st_mtime_ns for p in slab.rglob("*")}
+    build("slab", slab, **SMALL, progress=lambda *c: calls.append(c))
     assert not calls
-    assert times == {p: p.stat().st_mtime_ns for p in machine.rglob("*")}
-    before = contents(machine)
-    (machine / "train/r_001.png").unlink()
-    build("machine", machine, **SMALL, progress=lambda *c: calls.append(c))
+    assert times == {p: p.stat().st_mtime_ns for p in slab.rglob("*")}
+    before = contents(slab)
+    (slab / "train/r_001.png").unlink()
+    build("slab", slab, **SMALL, progress=lambda *c: calls.append(c))
     assert calls[-1] == (5, 5)
-    assert contents(machine) == before
-
-
-@pytest.mark.parametrize("name", ["garden", "still_life"])
-def test_other_scenes_build(name: str, tmp_path: Path) -> None:
-    folder = build(name, tmp_path, size=(24, 24), n_train=1, n_test=1)
-    rgba = np.asarray(Image.open(folder / "test/r_000.png"))
-    assert 0.1 < (rgba[..., 3] == 255).mean() < 0.8
-    assert rgba[..., :3][rgba[..., 3] == 255].std() > 30  # not one flat colour
+    assert contents(slab) == before
 
 
 def test_refusals(tmp_path: Path) -> None:
