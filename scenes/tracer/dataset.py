@@ -54,10 +54,8 @@ def write_dataset(
             {"file_path": f"{split}/r_{i:03d}", "transform_matrix": c2w.tolist()}
             for i, c2w in enumerate(poses)
         ]
-        write_json(
-            folder / f"transforms_{split}.json",
-            {"camera_angle_x": angle_x(*size), "frames": frames},
-        )
+        meta = {"camera_angle_x": angle_x(*size), "frames": frames}
+        write_json(folder / f"transforms_{split}.json", meta)
         jobs += [
             Job(folder / f["file_path"], Camera(c2w, *size), split == "test")
             for f, c2w in zip(frames, poses, strict=True)

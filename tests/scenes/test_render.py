@@ -25,7 +25,7 @@ def sphere() -> Renderer:
 
 @pytest.fixture
 def camera() -> Camera:
-    return Camera(train_poses(7, 4.0, seed=3)[2], 48, 32)
+    return Camera(train_poses(7, 5.0, seed=3)[2], 48, 32)
 
 
 def test_depth_and_normals_of_a_sphere(sphere: Renderer, camera: Camera) -> None:
@@ -38,15 +38,15 @@ def test_depth_and_normals_of_a_sphere(sphere: Renderer, camera: Camera) -> None
     points = origins + distance[:, None] * directions
 
     error = np.abs(frame.ray_distance.ravel() - distance)[inside]
-    assert error.max() < 4e-3  # facets of 1/20480 of the sphere: 1.5e-3 measured
+    assert error.max() < 4e-3  # 1.5e-3 measured: facets, not rounding
     cosine = directions @ -camera.c2w[:3, 2]
     np.testing.assert_allclose(
         frame.z_depth.ravel()[inside], (distance * cosine)[inside], atol=4e-3
     )
     normal = frame.normal.reshape(-1, 3)[inside]
-    assert np.abs(normal - points[inside] / RADIUS).max() < 5e-3  # 1e-3 measured
+    assert np.abs(normal - points[inside] / RADIUS).max() < 5e-3  # 9e-4 measured
 
-    outside = gap < -0.05
+    outside = gap < -0.4  # more than a pixel from the rim
     assert not frame.ray_distance.ravel()[outside].any()
     assert not frame.z_depth.ravel()[outside].any()
     assert not frame.normal.reshape(-1, 3)[outside].any()
@@ -84,7 +84,7 @@ def test_a_known_point_shows_at_its_pixel() -> None:
         assert r > 2 * max(g, b)
         rows, columns = np.nonzero(frame.rgba[..., 0] > 2.0 * frame.rgba[..., 1].astype(int) + 40)
         middle = np.array([columns.mean() + 0.5, rows.mean() + 0.5])
-        assert np.abs(middle - (x, y)).max() < 1.0  # 0.4 pixels measured
+        assert np.abs(middle - (x, y)).max() < 1.0  # 0.43 pixels measured
     assert seen >= 3
 
 
@@ -102,7 +102,7 @@ def test_first_hit_and_shadow(engine: bool) -> None:
     directions = np.float32([[0, 0, -1]] * 3)
     t, triangle, weights = tracer.first_hit(origins, directions)
     assert triangle.tolist() == [0, 1, -1]
-    np.testing.assert_allclose(t[:2], [2, 0.5], atol=1e-6)  # 0 measured
+    np.testing.assert_allclose(t[:2], [2, 0.5], atol=1e-6)  # 1e-7 measured
     assert np.isinf(t[2])
     np.testing.assert_allclose(weights[:2], [[0.5, 0.2, 0.3]] * 2, atol=1e-6)  # 6e-8 measured
     assert tracer.occluded(origins, directions).tolist() == [True, True, False]
