@@ -183,9 +183,10 @@ def _changes(samples: _Samples, h: int, w: int) -> np.ndarray:
         a = (slice(None, -1), slice(None)) if axis == 0 else (slice(None), slice(None, -1))
         b = (slice(1, None), slice(None)) if axis == 0 else (slice(None), slice(1, None))
         edge = part[a] != part[b]
-        other = (np.abs(rgb[a] - rgb[b]).max(-1) > CONTRAST) | (
-            (np.einsum("ijk,ijk->ij", normal[a], normal[b]) < 0.8) & (part[a] >= 0)
-        )
+        step = np.abs(rgb[a] - rgb[b])
+        contrast = np.maximum(np.maximum(step[..., 0], step[..., 1]), step[..., 2])
+        bent = np.einsum("ijk,ijk->ij", normal[a], normal[b]) < 0.8
+        other = (contrast > CONTRAST) | (bent & (part[a] >= 0))
         other |= np.abs(t[a] - t[b]) > 0.1
         for side in (a, b):
             outline[side] |= edge & ((part[a] < 0) | (part[b] < 0))

@@ -72,7 +72,9 @@ def test_depth_leads_to_the_mesh(slab: Path) -> None:
     normal = np.load(f"{stem}_normal.npy").astype(np.float32).reshape(-1, 3)
     hit = distance > 0
     assert 0.1 < hit.mean() < 0.9
-    np.testing.assert_allclose(np.linalg.norm(normal[hit], axis=1), 1, atol=2e-3)  # 2e-4 measured: fp16
+    np.testing.assert_allclose(
+        np.linalg.norm(normal[hit], axis=1), 1, atol=2e-3
+    )  # 2e-4 measured: fp16
     rows, columns = np.divmod(np.arange(32 * 24), 32)
     origins, directions = camera.rays(columns + 0.5, rows + 0.5)
     points = (origins + distance[:, None] * directions)[hit]
