@@ -4,6 +4,7 @@ Thin branches, hundreds of translucent leaves that shadow each other, shiny frui
 """
 
 import numpy as np
+
 from nerfkit.scenes.tracer import shapes
 from nerfkit.scenes.tracer.assembly import Assembly, Geometry, aim, turn
 from nerfkit.scenes.tracer.materials import Material, plain

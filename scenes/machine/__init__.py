@@ -7,6 +7,7 @@ excavator's front.
 import itertools
 
 import numpy as np
+
 from nerfkit.scenes.tracer import shapes
 from nerfkit.scenes.tracer.assembly import Assembly, Geometry, aim, turn
 from nerfkit.scenes.tracer.materials import Material, plain

@@ -4,11 +4,12 @@ Sharp highlights that move with the view, procedural textures, a wire sphere and
 """
 
 import numpy as np
+from scipy.interpolate import CubicSpline
+
 from nerfkit.scenes.tracer import shapes
 from nerfkit.scenes.tracer.assembly import Assembly, Geometry, aim, turn
 from nerfkit.scenes.tracer.materials import Material, plain
 from nerfkit.scenes.tracer.textures import checker, mix, noise, rgb, rings, stripes
-from scipy.interpolate import CubicSpline
 
 TABLE = -0.45  # height of the table's top
 

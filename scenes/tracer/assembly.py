@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import trimesh
+
 from nerfkit.scenes.tracer.materials import Light, Material
 from nerfkit.scenes.tracer.shapes import Shape
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import trimesh
+
+from nerfkit.errors import NerfkitError
+from nerfkit.files import atomic_write, write_json
 from nerfkit.scenes.tracer.assembly import distinct_rows
 from nerfkit.scenes.tracer.render import Renderer
 from nerfkit.scenes.tracer.rig import Camera, angle_x, orbit_poses, train_poses
 from nerfkit.scenes.tracer.views import Job
 from nerfkit.scenes.tracer.workers import render_all
-
-from nerfkit.errors import NerfkitError
-from nerfkit.files import atomic_write, write_json
 
 DISTANCE = 4.0  # of the cameras: a sphere of assembly.RADIUS just fits their field of view
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+
 from nerfkit.scenes.tracer.textures import rgb
 
 SUN_SIZE = 0.07  # GGX alpha that the sun's disc adds: polished surfaces show a spot, not a point

@@ -8,9 +8,9 @@ import importlib.util
 
 import numpy as np
 import trimesh
-from nerfkit.scenes.tracer.assembly import distinct_rows
 
 from nerfkit.errors import NerfkitError
+from nerfkit.scenes.tracer.assembly import distinct_rows
 
 try:
     from embreex.mesh_construction import TriangleMesh

@@ -8,6 +8,7 @@ samples form a fixed grid; nothing is random, so the same view gives the same by
 from dataclasses import dataclass
 
 import numpy as np
+
 from nerfkit.scenes.tracer.assembly import Geometry
 from nerfkit.scenes.tracer.materials import display, shade
 from nerfkit.scenes.tracer.rays import RayTracer, openness

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from nerfkit.scenes.tracer.render import Renderer
-from nerfkit.scenes.tracer.rig import Camera
 from PIL import Image
 
 from nerfkit.files import atomic_write
+from nerfkit.scenes.tracer.render import Renderer
+from nerfkit.scenes.tracer.rig import Camera
 
 
 @dataclass(frozen=True)

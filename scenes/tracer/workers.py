@@ -14,10 +14,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import nerfkit
 from nerfkit.scenes.tracer.render import Renderer
 from nerfkit.scenes.tracer.views import Job, render_to_files
-
-import nerfkit
 
 PIXELS_A_WORKER = 1_000_000  # starting a worker costs about as much as tracing this many
 

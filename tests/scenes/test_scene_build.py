@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
-from nerfkit.scenes.tracer import workers
-from nerfkit.scenes.tracer.rig import Camera
 from PIL import Image
 
 import nerfkit.scenes
 from nerfkit.errors import NerfkitError
 from nerfkit.scenes import build, names
+from nerfkit.scenes.tracer import workers
+from nerfkit.scenes.tracer.rig import Camera
 
 SMALL = {"size": (32, 24), "n_train": 3, "n_test": 2}
 

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from numpy.lib.stride_tricks import sliding_window_view
+
 from nerfkit.scenes.tracer import shapes
 from nerfkit.scenes.tracer.assembly import RADIUS, Assembly, turn
 from nerfkit.scenes.tracer.materials import plain
 from nerfkit.scenes.tracer.rays import EmbreeScene, RayTracer
 from nerfkit.scenes.tracer.render import Renderer
 from nerfkit.scenes.tracer.rig import Camera, orbit_poses, train_poses
-from numpy.lib.stride_tricks import sliding_window_view
 
 
 def pixel_rays(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
