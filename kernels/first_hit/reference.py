@@ -1,4 +1,4 @@
-"""Lattice points of rays in occupied voxels, in plain torch. Symbols as in the package docstring."""
+"""Lattice points of rays in occupied voxels, in torch. Symbols as in the package docstring."""
 
 import math
 from typing import NamedTuple

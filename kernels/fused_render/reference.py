@@ -1,4 +1,4 @@
-"""The fused renderer in plain torch, the whole batch at once. Symbols as in the package docstring."""
+"""The fused renderer in torch, a whole batch at once. Symbols as in the package docstring."""
 
 import itertools
 import math

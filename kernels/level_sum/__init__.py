@@ -27,7 +27,7 @@ def level_sum(
     the gradient is the transpose.
 
     Args:
-        values: [V] or [V, 16]; the first 64 rows (the brick of zeros) must be zero.
+        values: [V] or [V, 16]; the first 64 rows, the brick of zeros, are zero in the result.
         vertices: the storage; each level has twice the resolution of the one before.
 
     Returns:

@@ -5,6 +5,8 @@ from torch.autograd.function import once_differentiable
 
 from nerfkit.kernels import _native
 
+from .reference import BRICK
+
 
 class _LevelSum(torch.autograd.Function):
     @staticmethod
@@ -23,6 +25,7 @@ class _LevelSum(torch.autograd.Function):
 
 
 def _run(values: torch.Tensor, vertices, transposed: bool) -> None:
+    values[:BRICK].zero_()  # read in place of whatever is not stored
     _native.call(
         "nk_level_sum",
         *(values, 1 if values.dim() == 1 else values.shape[1]),

@@ -15,14 +15,14 @@ def brick_vertices(coords: torch.Tensor) -> torch.Tensor:
 def level_sum(values: torch.Tensor, vertices) -> torch.Tensor:
     """See `nerfkit.kernels.level_sum.level_sum`."""
     starts = (vertices.level_start() * BRICK).tolist()
-    summed = values[: starts[1]]
+    summed = torch.cat([torch.zeros_like(values[:BRICK]), values[BRICK : starts[1]]])
     for level in range(1, len(vertices.resolutions)):
         first, last = starts[level], starts[level + 1]
         fine = brick_vertices(vertices.coords[first // BRICK : last // BRICK])
         table = vertices.table(level - 1)
         interpolated = torch.zeros_like(values[first:last])
         for corner in range(8):
-            # An even coordinate lies on a coarse vertex (both ends of its edge), an odd between two.
+            # An even coordinate lies on a coarse vertex twice, an odd one between two.
             coarse = (fine + fine.new_tensor([corner & 1, corner >> 1 & 1, corner >> 2])) >> 1
             # Beyond the table there is nothing stored: brick 0.
             inside = ((coarse >> 2) < len(table)).all(1, keepdim=True)

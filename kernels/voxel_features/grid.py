@@ -38,7 +38,7 @@ class RenderGrid(Occupancy):
         """From a `nerfkit.octree.Octree` and the `nerfkit.fields.vertices.Vertices` of its corners.
 
         Raises:
-            ValueError: the finest level of `vertices` is not that of the octree, or too many levels.
+            ValueError: the finest level of `vertices` is not the octree's, or too many levels.
         """
         levels = vertices.resolutions.tolist()
         if levels[-1] != octree.resolution or len(levels) > MAX_LEVELS:

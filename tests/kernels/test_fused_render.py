@@ -1,4 +1,4 @@
-"""fused_render: C++ against the reference in double precision, the reference against differences."""
+"""fused_render: C++ against the reference in double precision, that against differences."""
 
 import math
 
