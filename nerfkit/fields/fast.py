@@ -18,7 +18,9 @@ from torch import Tensor
 
 from nerfkit.fields.vertices import BRICK, Vertices
 from nerfkit.kernels import _native
+from nerfkit.kernels.first_hit import first_hit
 from nerfkit.kernels.fused_render import FEATURES, Rendered, RenderGrid, render_rays
+from nerfkit.kernels.level_sum import level_sum_
 from nerfkit.octree import Octree
 
 RENDER_STOP = 1e-3
@@ -121,7 +123,26 @@ class FastField:
     def sum_levels(self) -> None:
         """Bring `summed` up to date with `density`."""
         self.summed.copy_(self.density)
-        sum_levels_(self.vertices, self.summed)
+        level_sum_(self.summed, self.vertices)
+
+    def relayout(self, octree: Octree, depths: list[int]) -> None:
+        """Keep the leaves of `octree`, with levels at `depths`.
+
+        Values move to their new place, new vertices get zeros: where `octree` keeps leaves, or
+        their children, the field stays as it was.
+        """
+        old, layout = self.vertices, Vertices.of(octree, depths)
+        self.summed = torch.empty(0)
+        self.density = move(layout, old, self.density)
+        self.features = move(layout, old, self.features)
+        self.octree, self.vertices = octree, layout
+        self.grid = RenderGrid.of(octree, layout)
+        self.summed = large_zeros(len(layout))
+        self.sum_levels()
+
+    def hits(self, origins: Tensor, directions: Tensor) -> Tensor:
+        """Which of the rays [R, 3] have a sample in an occupied leaf: [R] bool."""
+        return first_hit(origins, directions, self.grid, self.step) < math.inf
 
     def render(self, origins: Tensor, directions: Tensor, background: Tensor) -> Rendered:
         """Colours [R, 3], depths [R] (sum w t) and opacities [R] of rays [R, 3] on `background`."""
@@ -141,7 +162,7 @@ class FastField:
         Exact, for a trilinear interpolation over a coarse cell is also one over each finer cell.
         """
         features = self.features.clone()
-        sum_levels_(self.vertices, features)
+        level_sum_(features, self.vertices)
         vertices = Vertices.of(self.octree, self.depths[-1:])
         density = move(vertices, self.vertices, self.summed)
         features = move(vertices, self.vertices, features)
@@ -160,18 +181,3 @@ def move(layout: Vertices, old: Vertices, values: Tensor) -> Tensor:
     out = large_zeros(len(layout), *values.shape[1:])
     layout.transfer_into(old, values, out)
     return out
-
-
-def sum_levels_(vertices: Vertices, values: Tensor, transposed: bool = False) -> None:
-    """In place: add to every level's values the interpolation of the coarser ones (or transpose)."""
-    _native.call(
-        "nk_level_sum",
-        values,
-        1 if values.dim() == 1 else values.shape[1],
-        vertices.resolutions,
-        len(vertices.resolutions),
-        vertices.level_start(),
-        vertices.tables,
-        vertices.coords,
-        transposed,
-    )
