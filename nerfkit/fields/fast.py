@@ -10,6 +10,7 @@ Coarse levels generalise, fine levels refine: summing them is what lets a fit co
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -18,13 +19,14 @@ from torch import Tensor
 
 from nerfkit.fields.vertices import BRICK, Vertices
 from nerfkit.kernels import _native
-from nerfkit.kernels.first_hit import first_hit
+from nerfkit.kernels.first_hit import Occupancy, first_hit
 from nerfkit.kernels.fused_render import FEATURES, Rendered, RenderGrid, render_rays
 from nerfkit.kernels.level_sum import level_sum_
 from nerfkit.octree import Octree
 
-RENDER_STOP = 1e-3
+RENDER_STOP = 1e-3  # of transmittance
 RENDER_WEIGHT = 1e-3
+HIT_DEPTH = 7
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class FieldShape:
     def n_network(self) -> int:
         """P."""
         widths = self.widths
-        return sum((i + 1) * o for i, o in zip(widths[:-1], widths[1:], strict=True))
+        return sum((i + 1) * o for i, o in itertools.pairwise(widths))
 
 
 class FastField:
@@ -81,6 +83,7 @@ class FastField:
     ) -> None:
         self.shape, self.octree, self.vertices = shape, octree, vertices
         self.grid = RenderGrid.of(octree, vertices)
+        self._nodes = Occupancy.of(octree.above(HIT_DEPTH))
         self.density, self.features, self.network = density, features, network
         self.summed = large_zeros(len(vertices))
         self.sum_levels()
@@ -94,7 +97,7 @@ class FastField:
         features = large_zeros(len(vertices), FEATURES)
         features[BRICK:].normal_(0, 1e-2, generator=generator)
         layers = []
-        for n_in, n_out in zip(shape.widths[:-1], shape.widths[1:], strict=True):
+        for n_in, n_out in itertools.pairwise(shape.widths):
             # uniform of variance 1 / n_in, as suits layers with ReLU between
             weight = torch.rand(n_out * n_in, generator=generator) * 2 - 1
             layers += [weight * math.sqrt(3 / n_in), torch.zeros(n_out)]
@@ -137,12 +140,16 @@ class FastField:
         self.features = move(layout, old, self.features)
         self.octree, self.vertices = octree, layout
         self.grid = RenderGrid.of(octree, layout)
+        self._nodes = Occupancy.of(octree.above(HIT_DEPTH))
         self.summed = large_zeros(len(layout))
         self.sum_levels()
 
     def hits(self, origins: Tensor, directions: Tensor) -> Tensor:
-        """Which of the rays [R, 3] have a sample in an occupied leaf: [R] bool."""
-        return first_hit(origins, directions, self.grid, self.step) < math.inf
+        """Which of the rays [R, 3] come close to an occupied leaf: [R] bool.
+
+        Asked of the nodes a level or more above the leaves, which are met in fewer steps.
+        """
+        return first_hit(origins, directions, self._nodes, self._nodes.voxel / 2) < math.inf
 
     def render(self, origins: Tensor, directions: Tensor, background: Tensor) -> Rendered:
         """Colours [R, 3], depths [R] (sum w t) and opacities [R] of rays [R, 3] on `background`."""

@@ -7,6 +7,7 @@ one whole pair. Features are stored as float16 and moments as bfloat16: their la
 
 import contextlib
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -144,15 +145,25 @@ def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> 
     with atomic_write(path) as file:
         try:
             save_file(tensors, file.name, metadata)
+            _settle(file.name)
         except SafetensorError as error:  # what it makes of a full disk
             raise NerfkitError(f"{path}: cannot be written: {error}") from error
+
+
+def _settle(path: str) -> None:
+    """On to the disk, readable like any file: what save_file leaves has a new inode, mode 600."""
+    mask = os.umask(0)
+    os.umask(mask)
+    os.chmod(path, 0o666 & ~mask)
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, OSError) as error:
         raise NerfkitError(
             f"{path}: damaged or no safetensors file ({error}); restore it or fit again"

@@ -19,11 +19,12 @@ TABLE_SIDE = 512  # images are pooled to about this many pixels a side for the t
 HALF_DIAGONAL = 0.87  # of a cell of edge 1, rounded up
 # A lens may stretch an image locally; circles in distorted images are drawn this much larger.
 DISTORTION_MARGIN = 1.3
-FIRST_DEPTH, TIGHT_DEPTH, CARVE_DEPTH = 5, 7, 7
+FIRST_DEPTH, TIGHT_DEPTH, CARVE_DEPTH = 5, 6, 7
 # Of no-alpha scenes: largest box in units of the cameras' distance from what they look at.
 LARGEST_BOX = 4.0
 FAR_OVER_NEAR = 3.5
 CONVERGING = 0.05
+OBJECT_MARGIN = 1.5
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,9 @@ class Silhouettes:
             pool = max(1, round(max(image.shape[:2]) / TABLE_SIDE))
             self.tables.append(_table(image, mask, pool))
             self.pools.append(pool)
-        # One photograph alone must not leave an empty scene.
-        self.least_views = min(3, max(1, len(images) // 4))
+        # Corners that few cameras see are no part of the scene; but one photograph is enough for
+        # one where there are no more.
+        self.least_views = max(min(3, max(1, len(images) // 4)), len(images) // 10)
 
     def possible(self, octree: Octree) -> Tensor:
         """Leaves [n_leaves] bool that may hold something."""
@@ -189,7 +191,7 @@ def _first_box(dataset: Dataset, cameras: Cameras, carved: bool) -> tuple[Tensor
     focus = _focus(origins, forward)
     reach = (origins - focus).norm(dim=1)
     if carved:
-        half = float(torch.quantile(reach, 0.9))
+        half = _object_half(cameras, float(torch.quantile(reach, 0.9)))
         low, high = focus - half, focus + half
     else:
         half = LARGEST_BOX / 2 * float(reach.median())
@@ -200,6 +202,16 @@ def _first_box(dataset: Dataset, cameras: Cameras, carved: bool) -> tuple[Tensor
         if not (high > low).all():
             low, high = stated
     return low, high, 0.0 if carved else 0.1 * float(reach.median())
+
+
+def _object_half(cameras: Cameras, reach: float) -> float:
+    """Half the edge of a cube that holds what cameras at this distance look at.
+
+    It spans what they see at that distance, with room for what sticks out of some images, but does
+    not hold the cameras themselves.
+    """
+    sides = torch.maximum(cameras.width / cameras.fx, cameras.height / cameras.fy) / 2
+    return reach * min(1.0, OBJECT_MARGIN * float(sides.max()))
 
 
 def _focus(origins: Tensor, forward: Tensor) -> Tensor:

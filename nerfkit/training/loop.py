@@ -68,13 +68,14 @@ def fit(config: FitConfig, started: float | None = None) -> Path:
     if config.resume:
         config = config.with_stored(_stored(folder))
     _native.num_threads()  # the kernels take their threads from torch's: before those are reduced
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # two pools of threads would fight over the cores
-    try:
-        with Reporter(folder) as reporter:
-            _Fit(config, folder, started, reporter).run()
-    finally:
-        torch.set_num_threads(threads)
+    with Reporter(folder) as reporter:
+        run = _Fit(config, folder, started, reporter)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # two pools of threads would fight over the cores
+        try:
+            run.run()
+        finally:
+            torch.set_num_threads(threads)
     return folder
 
 
@@ -217,13 +218,7 @@ class _Fit:
         start = min(finest, CARVED_START if scene.carved else FULL_START)
         while octree.depth < start and 8 * len(octree) <= MOST_LEAVES:
             octree = octree.subdivide()
-        while octree.depth > start:
-            octree = Octree(
-                octree.box_min,
-                octree.size,
-                octree.depth - 1,
-                torch.unique_consecutive(octree.codes >> 3),
-            )
+        octree = octree.above(start)
         coarsest = min(config.coarsest.bit_length() - 1, octree.depth)
         return octree, shape, list(range(coarsest, octree.depth + 1))
 
@@ -298,6 +293,7 @@ class _Fit:
         values = {
             **self.config.to_dict(),
             "background": self.background,
+            "background_option": self.config.background,
             "format": dataset.format,
             "scene_box": scene.box.tolist(),
             "versions": info.versions(),

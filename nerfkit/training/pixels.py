@@ -10,7 +10,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nerfkit.cameras import Cameras
 from nerfkit.data import Dataset
 
 BLOCK = 4
