@@ -20,6 +20,10 @@ constexpr int VL = 4;
 typedef float vf __attribute__((vector_size(VL * 4)));
 typedef int32_t vi __attribute__((vector_size(VL * 4)));
 
+// Eight lanes whatever the instruction set: one a corner of a voxel.
+typedef float vf8 __attribute__((vector_size(32)));
+typedef int32_t vi8 __attribute__((vector_size(32)));
+
 inline vf splat(float x) { return vf{} + x; }
 inline vi splat(int32_t x) { return vi{} + x; }
 
@@ -43,6 +47,12 @@ inline void store_first(float* p, vf v, int count) {
 inline vf select(vi mask, vf a, vf b) { return mask ? a : b; }
 inline vf max(vf a, vf b) { return a > b ? a : b; }
 inline vf min(vf a, vf b) { return a < b ? a : b; }
+
+inline vi8 gather8(const int32_t* base, vi8 index) {
+    vi8 v;
+    for (int i = 0; i < 8; ++i) v[i] = base[index[i]];
+    return v;
+}
 
 inline float hsum(vf v) {
     float lanes[VL], sum = 0.f;
