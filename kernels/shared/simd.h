@@ -3,9 +3,6 @@
 #pragma once
 #include <cstdint>
 #include <cstring>
-#if defined(__AVX2__)
-#include <immintrin.h>  // gathers alone have no portable spelling
-#endif
 
 namespace nk {
 
@@ -114,27 +111,16 @@ inline vf log(vf x) {
 
 inline vf sigmoid(vf x) { return 1.f / (1.f + exp(-x)); }
 
+// Plain loads: the gather instructions measured no faster (Zen 3).
 inline vf gather(const float* base, vi index) {
-#if defined(__AVX512F__)
-    return (vf)_mm512_i32gather_ps((__m512i)index, base, 4);
-#elif defined(__AVX2__) && defined(NK_HWGATHER)
-    return (vf)_mm256_i32gather_ps(base, (__m256i)index, 4);
-#else
     vf v;
     for (int i = 0; i < VL; ++i) v[i] = base[index[i]];
     return v;
-#endif
 }
 inline vi gather(const int32_t* base, vi index) {
-#if defined(__AVX512F__)
-    return (vi)_mm512_i32gather_epi32((__m512i)index, base, 4);
-#elif defined(__AVX2__) && defined(NK_HWGATHER)
-    return (vi)_mm256_i32gather_epi32(base, (__m256i)index, 4);
-#else
     vi v;
     for (int i = 0; i < VL; ++i) v[i] = base[index[i]];
     return v;
-#endif
 }
 
 }  // namespace nk
