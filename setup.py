@@ -5,6 +5,7 @@ Python nor on the torch version. They are optional: with no compiler the install
 the torch reference runs instead (`nerfkit info` says which is active).
 """
 
+import copy
 import os
 import platform
 from pathlib import Path
@@ -15,7 +16,8 @@ from setuptools.command.build_ext import build_ext
 ROOT = Path(__file__).parent
 # GCC and clang vector types; fast-math is for compiling only: linking with it would make the
 # loader flush denormals to zero in the whole process.
-COMPILE = ["-O3", "-std=c++17", "-ffast-math", "-fvisibility=hidden", "-Wall"]
+COMPILE = ["-O3", "-std=c++17", "-ffast-math", "-fvisibility=hidden", "-Wall", "-g0"]
+DATA = ["*.json", "*.safetensors", "*.html"]  # files of a package that are not Python
 X86_LEVELS = {
     "v2": ["-march=x86-64-v2"],
     "v3": ["-march=x86-64-v3"],
@@ -23,12 +25,23 @@ X86_LEVELS = {
 }
 
 
-class ParallelBuild(build_ext):
-    """Build the instruction-set variants side by side."""
+class LevelBuild(build_ext):
+    """Build the instruction-set levels side by side, each with object files of its own.
+
+    A level that does not compile is left out with a warning and costs the others nothing.
+    """
 
     def finalize_options(self) -> None:
         super().finalize_options()
-        self.parallel = self.parallel or os.cpu_count()
+        # More levels than cores is fine: they differ in length, and the machine balances them.
+        self.parallel = self.parallel or len(self.extensions) or None
+
+    def build_extension(self, ext: Extension) -> None:
+        # All levels compile the same sources: in one folder they would overwrite, and then link,
+        # each other's object files.
+        level = copy.copy(self)
+        level.build_temp = os.path.join(self.build_temp, ext.name)
+        build_ext.build_extension(level, ext)
 
 
 def native_extensions() -> list[Extension]:
@@ -73,12 +86,14 @@ setup(
     description="Neural rendering engine: fast on a CPU, Triton on a GPU",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    license="Apache-2.0",
+    license_expression="Apache-2.0",
+    license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=names,
     package_dir=folders,
+    package_data={name: DATA for name in names},
     ext_modules=native_extensions(),
-    cmdclass={"build_ext": ParallelBuild},
+    cmdclass={"build_ext": LevelBuild},
     install_requires=[
         "torch>=2.4",
         "numpy>=1.26",
