@@ -110,7 +110,13 @@ setup(
         "rich>=13.7",
     ],
     extras_require={
-        "dev": ["pytest>=8", "hypothesis>=6.100", "pytest-benchmark>=4", "ruff>=0.6", "build>=1.0"],
+        "dev": [
+            "pytest>=8",
+            "hypothesis>=6.100",
+            "pytest-benchmark>=4",
+            "ruff>=0.6",
+            "setuptools>=77",
+        ],
     },
     entry_points={"console_scripts": ["nerfkit=nerfkit.cli:main"]},
     zip_safe=False,
