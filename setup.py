@@ -28,7 +28,8 @@ X86_LEVELS = {
 class LevelBuild(build_ext):
     """Build the instruction-set levels side by side, each with object files of its own.
 
-    A level that does not compile is left out with a warning and costs the others nothing.
+    A level that does not compile, or is not asked for, is left out and costs the others nothing.
+    Its library of an earlier build goes too: older C++ must not meet newer Python code.
     """
 
     def finalize_options(self) -> None:
@@ -36,17 +37,37 @@ class LevelBuild(build_ext):
         # More levels than cores is fine: they differ in length, and the machine balances them.
         self.parallel = self.parallel or len(self.extensions) or None
 
+    def build_extensions(self) -> None:
+        wanted = {Path(self.get_ext_fullpath(ext.name)) for ext in self.extensions}
+        for library in set(self.libraries_in(self.build_lib)) - wanted:
+            library.unlink()
+        super().build_extensions()
+
     def build_extension(self, ext: Extension) -> None:
         # All levels compile the same sources: in one folder they would overwrite, and then link,
         # each other's object files.
         level = copy.copy(self)
         level.build_temp = os.path.join(self.build_temp, ext.name)
-        build_ext.build_extension(level, ext)
+        try:
+            build_ext.build_extension(level, ext)
+        except Exception:
+            Path(self.get_ext_fullpath(ext.name)).unlink(missing_ok=True)
+            raise
+
+    def copy_extensions_to_source(self) -> None:
+        # Removed first, not overwritten: a process that has one loaded keeps its own.
+        for library in self.libraries_in("."):
+            library.unlink()
+        super().copy_extensions_to_source()
+
+    def libraries_in(self, folder: str) -> list[Path]:
+        return list(Path(folder).glob(self.get_ext_filename("nerfkit._native_*")))
 
 
 def native_extensions() -> list[Extension]:
     sources = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("kernels/*/*.cpp"))
     headers = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("kernels/*/*.h"))
+    depends = [*headers, "setup.py"]  # which holds the flags
     is_x86 = platform.machine().lower() in ("x86_64", "amd64")
     levels = X86_LEVELS if is_x86 else {"base": []}
     only = os.environ.get("NERFKIT_BUILD_LEVELS")  # e.g. "v3": quicker builds while developing
@@ -56,7 +77,7 @@ def native_extensions() -> list[Extension]:
         Extension(
             f"nerfkit._native_{level}",
             sources,
-            depends=headers,
+            depends=depends,
             include_dirs=["kernels"],
             extra_compile_args=COMPILE + flags,
             extra_link_args=["-pthread"],
