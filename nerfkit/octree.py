@@ -1,7 +1,7 @@
 """Sparse voxel octree: which leaf voxels of a cube are occupied.
 
-A tree of depth D divides a cube into R = 2^D leaf voxels along each axis. Occupied leaves are held as
-sorted Morton codes (bit 0 of each triple is x, then y, then z); everything else is derived.
+A tree of depth D divides a cube into R = 2^D leaf voxels along each axis. Occupied leaves are held
+as sorted Morton codes (bit 0 of each triple is x, then y, then z); everything else is derived.
 Leaf (x, y, z) covers box_min + [x, x + 1) * voxel and so on. After NSVF (2007.11571), section 3.
 """
 
