@@ -85,6 +85,18 @@ def test_nothing_occupied_is_never_hit(backend):
 
 
 @needs_cpp
+def test_rays_of_no_use_end():
+    """A march that never ends could not even be interrupted from the keyboard."""
+    _, _, grid = layout()
+    up = torch.tensor([0.0, 0.0, 1.0])
+    nan, inf, zero = torch.full((3,), math.nan), torch.full((3,), math.inf), torch.zeros(3)
+    origins = torch.stack([nan, zero, zero, inf, up * 1e30, -up * 1e7])
+    directions = torch.stack([up, nan, zero, up, up, up])
+    assert first_hit(origins, directions, grid, 0.05).shape == (6,)
+    assert first_hit(origins[4:5], directions[4:5], grid, 0.05).isinf().all()
+
+
+@needs_cpp
 def test_non_contiguous_inputs():
     _, _, grid = layout()
     origins, directions = rays_around(50)
