@@ -95,8 +95,8 @@ class Vertices:
         start = 1
         for level, resolution in enumerate(self.resolutions.tolist()):
             codes = self.codes[level]
-            if resolution in olds:
-                source = old.codes[olds[resolution]]
+            source = old.codes[olds[resolution]] if resolution in olds else codes[:0]
+            if len(source):
                 before = 1 + sum(len(c) for c in old.codes[: olds[resolution]])
                 place = torch.searchsorted(source, codes).clamp_max(len(source) - 1)
                 found = source[place] == codes

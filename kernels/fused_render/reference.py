@@ -1,0 +1,169 @@
+"""The fused renderer in torch, a whole batch at once. Symbols as in the package docstring."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from nerfkit.kernels.encodings.reference import spherical_harmonics
+from nerfkit.kernels.first_hit.reference import lattice_points
+from nerfkit.kernels.fused_mlp.reference import fused_mlp
+from nerfkit.kernels.voxel_features.grid import RenderGrid
+from nerfkit.kernels.voxel_features.reference import corners, interpolate
+
+
+class Rendered(NamedTuple):
+    """What rays see."""
+
+    colors: torch.Tensor  # [R, 3]
+    depths: torch.Tensor  # [R] sum of weight * t
+    opacities: torch.Tensor  # [R] sum of weights
+
+
+class Fitted(NamedTuple):
+    """What a training pass reports."""
+
+    squared_errors: torch.Tensor  # [R] |color - target|^2
+    n_samples: int  # densities looked up
+    n_shaded: int  # colours evaluated
+
+
+class Samples(NamedTuple):
+    """Samples of all rays that are not behind the early stop; S of them."""
+
+    ray_indices: torch.Tensor  # [S] int64
+    t: torch.Tensor  # [S]
+    points: torch.Tensor  # [S, 3] finest voxels
+    cells: torch.Tensor  # [S, 3] int64
+    transmittance: torch.Tensor  # [S] before the sample
+    weights: torch.Tensor  # [S]
+
+
+def trace(
+    origins: torch.Tensor,
+    directions: torch.Tensor,
+    grid: RenderGrid,
+    density: torch.Tensor,
+    *,
+    step: float,
+    density_scale: float,
+    density_bias: float,
+    jitter: torch.Tensor | None = None,
+    near: float = 0.0,
+    far: float = math.inf,
+    early_stop: float = 1e-4,
+) -> Samples:
+    """The samples of all rays and their weights."""
+    found = lattice_points(origins, directions, grid, step, jitter, near, far)
+    rays = found.ray_indices
+    raw = interpolate(grid.finest(), found.points, found.cells, density)
+    tau = density_scale * F.softplus(raw + density_bias) * step
+    counts = torch.bincount(rays, minlength=len(origins))
+    place = torch.arange(len(rays), device=rays.device) - (counts.cumsum(0) - counts)[rays]
+    longest = int(counts.max()) if len(rays) else 0
+    padded = tau.new_zeros(len(origins), longest).index_put((rays, place), tau)
+    transmittance = torch.exp(-(padded.cumsum(1) - padded))[rays, place]
+    weights = transmittance * -torch.expm1(-tau)
+    kept = transmittance >= early_stop
+    return Samples(*(x[kept] for x in (*found, transmittance, weights)))
+
+
+def unpack(mlp: torch.Tensor, widths: Sequence[int]) -> tuple[list[torch.Tensor], ...]:
+    """Weights [out, in] and biases [out] of every layer from the flat parameters."""
+    weights, biases = [], []
+    for n_in, n_out in itertools.pairwise(widths):
+        weight, bias, mlp = mlp.split([n_in * n_out, n_out, len(mlp) - (n_in + 1) * n_out])
+        weights.append(weight.view(n_out, n_in))
+        biases.append(bias)
+    return weights, biases
+
+
+def shade(
+    samples: Samples,
+    directions: torch.Tensor,
+    grid: RenderGrid,
+    features: torch.Tensor,
+    mlp: torch.Tensor,
+    widths: Sequence[int],
+    bands: int,
+    background: torch.Tensor | None,
+    weight_min: float,
+) -> Rendered:
+    """Colours of the samples that weigh enough, and the sums along the rays."""
+    rays, weights = samples.ray_indices, samples.weights
+    zeros = directions.new_zeros(len(directions))
+    seen = weights > weight_min
+    found = interpolate(grid, samples.points[seen], samples.cells[seen], features)
+    inputs = torch.cat([found, spherical_harmonics(directions, bands)[rays[seen]]], 1)
+    rgbs = fused_mlp(inputs, *unpack(mlp, widths), output_activation="sigmoid")
+    depths = zeros.index_add(0, rays, weights * samples.t)
+    opacities = zeros.index_add(0, rays, weights)
+    colors = zeros[:, None].expand(-1, 3).index_add(0, rays[seen], weights[seen, None] * rgbs)
+    if background is not None:
+        colors = colors + (1 - opacities)[:, None] * background
+    return Rendered(colors, depths, opacities)
+
+
+def render_rays(
+    origins: torch.Tensor,
+    directions: torch.Tensor,
+    grid: RenderGrid,
+    density: torch.Tensor,
+    features: torch.Tensor,
+    mlp: torch.Tensor,
+    widths: Sequence[int],
+    *,
+    bands: int,
+    background: torch.Tensor | None,
+    weight_min: float,
+    **sampling,
+) -> Rendered:
+    """See `nerfkit.kernels.fused_render.render_rays`."""
+    samples = trace(origins, directions, grid, density, **sampling)
+    return shade(samples, directions, grid, features, mlp, widths, bands, background, weight_min)
+
+
+def fit_rays(
+    origins: torch.Tensor,
+    directions: torch.Tensor,
+    targets: torch.Tensor,
+    grid: RenderGrid,
+    density: torch.Tensor,
+    features: torch.Tensor,
+    mlp: torch.Tensor,
+    widths: Sequence[int],
+    *,
+    scale: float,
+    grad_density: torch.Tensor,
+    grad_features: torch.Tensor,
+    grad_mlp: torch.Tensor,
+    features_touched: torch.Tensor,
+    max_weights: torch.Tensor | None,
+    bands: int,
+    background: torch.Tensor | None,
+    weight_min: float,
+    **sampling,
+) -> Fitted:
+    """See `nerfkit.kernels.fused_render.fit_rays`."""
+    leaves = [x.detach().requires_grad_() for x in (density, features, mlp)]
+    with torch.enable_grad():
+        samples = trace(origins, directions, grid, leaves[0], **sampling)
+        rendered = shade(
+            *(samples, directions, grid, leaves[1], leaves[2], widths, bands, background),
+            weight_min,
+        )
+        squared = (rendered.colors - targets).square().sum(1)
+    found = torch.autograd.grad(scale * squared.sum(), leaves)
+    with torch.no_grad():
+        for buffer, gradient in zip((grad_density, grad_features, grad_mlp), found, strict=True):
+            buffer += gradient
+        seen = samples.weights > weight_min
+        rows, _ = corners(grid, samples.points[seen], samples.cells[seen])
+        features_touched[rows] = 1
+        if max_weights is not None:
+            lowest = grid.vertex_index(len(grid.resolutions) - 1, samples.cells)
+            max_weights.scatter_reduce_(0, lowest, samples.weights.detach(), "amax")
+    return Fitted(squared.detach(), len(samples.t), int(seen.sum()))
