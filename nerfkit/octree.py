@@ -1,7 +1,7 @@
 """Sparse voxel octree: which leaf voxels of a cube are occupied.
 
-A tree of depth D divides a cube into R = 2^D leaf voxels along each axis. Occupied leaves are held as
-sorted Morton codes (bit 0 of each triple is x, then y, then z); everything else is derived.
+A tree of depth D divides a cube into R = 2^D leaf voxels along each axis. Occupied leaves are held
+as sorted Morton codes (bit 0 of each triple is x, then y, then z); everything else is derived.
 Leaf (x, y, z) covers box_min + [x, x + 1) * voxel and so on. After NSVF (2007.11571), section 3.
 """
 
@@ -148,6 +148,27 @@ class Octree:
             first = torch.ones_like(flat, dtype=torch.bool)
             first[1:] = flat[1:] != flat[:-1]
             cells = block[first]
+
+    def children(self) -> tuple[Tensor, int]:
+        """The tree as `nerfkit.kernels.octree_traverse` reads it.
+
+        Returns:
+            [n_nodes, 8] int32: a child's node, or -1; node 0 is the root, and a tree without
+            leaves has no nodes. Bit 0 of the column is the high half in x, bit 1 in y, bit 2 in z.
+            And the node of leaf 0: leaf i is node `first_leaf + i`.
+        """
+        levels = [self.codes]
+        for _ in range(self.depth):
+            levels.append(torch.unique_consecutive(levels[-1] >> 3))
+        levels.reverse()
+        first = torch.tensor([0, *(len(level) for level in levels)]).cumsum(0).tolist()
+        children = torch.full((first[-1], 8), -1, dtype=torch.int32)
+        for depth in range(1, self.depth + 1):
+            codes = levels[depth]
+            parent = first[depth - 1] + torch.searchsorted(levels[depth - 1], codes >> 3)
+            nodes = torch.arange(first[depth], first[depth + 1], dtype=torch.int32)
+            children[parent, codes & 7] = nodes
+        return children, first[self.depth]
 
     def nodes_at(self, depth: int) -> Tensor:
         """Coordinates [N, 3] of the occupied nodes at a depth no deeper than the leaves."""

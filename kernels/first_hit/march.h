@@ -95,6 +95,9 @@ class RayMarcher {
         t_out_ = t_out;
         k_ = static_cast<int64_t>(std::ceil(t_in / step - jitter));
         if (k_ < 0) k_ = 0;
+        // An integer end, so that a march ends whatever the ray: NaN, infinite, of no direction.
+        const float end = std::ceil(t_out / step - jitter);
+        k_end_ = end < 1e9f ? static_cast<int64_t>(end) + 1 : 0;
     }
 
     void next(Batch& batch) {
@@ -118,7 +121,7 @@ class RayMarcher {
     bool advance() {
         for (;;) {
             const float t = (static_cast<float>(k_) + jitter_) * step_;
-            if (!(t < t_out_)) return false;
+            if (k_ >= k_end_ || !(t < t_out_)) return false;
             const int32_t x = clamp(origin_[0] + t * direction_[0]),
                           y = clamp(origin_[1] + t * direction_[1]),
                           z = clamp(origin_[2] + t * direction_[2]);
@@ -150,7 +153,7 @@ class RayMarcher {
     int32_t last_;
     float origin_[3], direction_[3], inverse_[3];
     float step_, jitter_, t_out_;
-    int64_t k_;
+    int64_t k_, k_end_;
     float t_ = 0.f;
     int32_t x_ = 0, y_ = 0, z_ = 0;
 };

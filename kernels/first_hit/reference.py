@@ -57,4 +57,4 @@ def first_hit(
     """See `nerfkit.kernels.first_hit.first_hit`."""
     found = lattice_points(origins, directions, occupancy, step)
     nearest = origins.new_full((len(origins),), torch.inf)
-    return nearest.index_reduce(0, found.ray_indices, found.t, "amin")
+    return nearest.scatter_reduce(0, found.ray_indices, found.t, "amin")

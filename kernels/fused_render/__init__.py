@@ -75,7 +75,7 @@ def render_rays(
         ValueError: wrong shapes or ranges, or an unknown backend.
     """
     _check(origins, directions, grid, density, features, mlp, widths, step, bands, jitter)
-    n_rays = len(origins)
+    n_rays = origins.shape[0]
     if background is not None and tuple(background.shape) not in ((n_rays, 3), (3,)):
         raise ValueError(
             f"`background` must have shape ({n_rays}, 3) or (3,), got {tuple(background.shape)}"
@@ -141,7 +141,7 @@ def fit_rays(
             backend.
     """
     _check(origins, directions, grid, density, features, mlp, widths, step, bands, jitter)
-    n_rays = len(origins)
+    n_rays = origins.shape[0]
     if targets.shape != (n_rays, 3):
         raise ValueError(f"`targets` must have shape ({n_rays}, 3), got {tuple(targets.shape)}")
     if background is not None and tuple(background.shape) not in ((n_rays, 3), (3,)):
@@ -206,7 +206,7 @@ def _check(origins, directions, grid, density, features, mlp, widths, step, band
         ("density", density, (v,)),
         ("features", features, (v, FEATURES)),
         ("mlp", mlp, (n_params,)),
-        ("jitter", jitter, (len(origins),)),
+        ("jitter", jitter, (origins.shape[0],)),
     ):
         if tensor is not None and tensor.shape != shape:
             raise ValueError(f"`{name}` must have shape {shape}, got {tuple(tensor.shape)}")

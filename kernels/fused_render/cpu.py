@@ -56,7 +56,7 @@ def _scene(
 ) -> tuple:
     """The arguments that all entry points share, in the order of NK_SCENE in cpu.cpp."""
     if background is not None:
-        background = background.expand(len(origins), 3)
+        background = background.expand(origins.shape[0], 3)
     tensors = {
         "origins": origins,
         "directions": directions,
@@ -91,7 +91,7 @@ def _scene(
     )
     return (
         *(tensors["origins"], tensors["directions"], tensors["jitter"], tensors["background"]),
-        *(len(origins), grid.resolutions, len(grid.resolutions), grid.tables, grid.words),
+        *(origins.shape[0], grid.resolutions, grid.resolutions.shape[0], grid.tables, grid.words),
         *(tensors["density"], tensors["features"], widths, len(widths) - 1, tensors["mlp"]),
         *(bands, settings),
     )
@@ -144,7 +144,7 @@ class _RenderRays(torch.autograd.Function):
             torch.zeros(n_rays) if g_depths is None else g_depths.contiguous(),
             torch.zeros(n_rays) if g_opacities is None else g_opacities.contiguous(),
             *grads,
-            torch.zeros(len(density), dtype=torch.uint8),
+            torch.zeros(density.shape[0], dtype=torch.uint8),
             torch.empty(2, dtype=torch.int64),
         )
         needed = ctx.needs_input_grad[1:4]
@@ -177,7 +177,7 @@ def fit_rays(
         raise ValueError(f"`targets` must be float32 on backend 'cpu', got {targets.dtype}")
     with torch.no_grad():
         scene = _scene(origins, directions, *field, **settings)
-        squared_errors = torch.empty(len(origins))
+        squared_errors = torch.empty(origins.shape[0])
         counts = torch.empty(2, dtype=torch.int64)
         _native.call(
             "nk_fused_render_fit",

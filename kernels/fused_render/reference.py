@@ -161,8 +161,8 @@ def fit_rays(
         for buffer, gradient in zip((grad_density, grad_features, grad_mlp), found, strict=True):
             buffer += gradient
         seen = samples.weights > weight_min
-        for index, _ in corners(grid, samples.points[seen], samples.cells[seen]):
-            features_touched[index] = 1
+        rows, _ = corners(grid, samples.points[seen], samples.cells[seen])
+        features_touched[rows] = 1
         if max_weights is not None:
             lowest = grid.vertex_index(len(grid.resolutions) - 1, samples.cells)
             max_weights.scatter_reduce_(0, lowest, samples.weights.detach(), "amax")

@@ -1,7 +1,5 @@
 """Multi-level trilinear interpolation in plain torch. Symbols as in the package docstring."""
 
-from collections.abc import Iterator
-
 import torch
 
 from .grid import RenderGrid
@@ -9,32 +7,32 @@ from .grid import RenderGrid
 
 def corners(
     grid: RenderGrid, points: torch.Tensor, cells: torch.Tensor
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Row [N] and weight [N] of every corner at every level of points inside the cube.
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows and weights, both [levels * 8, N], of the corners around points inside the cube.
 
     `points` [N, 3] in finest voxels from the lowest corner, `cells` [N, 3] the finest voxels.
     """
+    rows, weights = [], []
     for level, resolution in enumerate(grid.resolutions.tolist()):
         ratio = grid.resolution // resolution
         cell = cells // ratio
         inside = points / ratio - cell
         for corner in range(8):
             bits = [corner & 1, corner >> 1 & 1, corner >> 2]
-            factors = [inside[:, a] if bit else 1 - inside[:, a] for a, bit in enumerate(bits)]
-            yield (
-                grid.vertex_index(level, cell + cell.new_tensor(bits)),
-                factors[0] * factors[1] * factors[2],
-            )
+            x, y, z = (inside[:, a] if bit else 1 - inside[:, a] for a, bit in enumerate(bits))
+            rows.append(grid.vertex_index(level, cell + cell.new_tensor(bits)))
+            weights.append(x * y * z)
+    return torch.stack(rows), torch.stack(weights)
 
 
 def interpolate(
     grid: RenderGrid, points: torch.Tensor, cells: torch.Tensor, values: torch.Tensor
 ) -> torch.Tensor:
     """Sum over the levels of the trilinear interpolation of `values` [V] or [V, C]."""
-    total = points.new_zeros(len(points), *values.shape[1:])
-    for index, weight in corners(grid, points, cells):
-        total = total + (weight[:, None] if values.dim() == 2 else weight) * values[index]
-    return total
+    rows, weights = corners(grid, points, cells)
+    # One lookup for all corners: the backward of each lookup touches all of `values`.
+    found = values[rows]  # [levels * 8, N] or [levels * 8, N, C]
+    return ((weights[..., None] if values.dim() == 2 else weights) * found).sum(0)
 
 
 def voxel_features(points: torch.Tensor, grid: RenderGrid, values: torch.Tensor) -> torch.Tensor:

@@ -2,8 +2,8 @@
 
 A level of resolution r has vertices (x, y, z) with 0 <= x <= r. They are kept in bricks of 4x4x4,
 vertex (x & 3) + 4 (y & 3) + 16 (z & 3) of a brick; a dense table a level gives each brick's place.
-Bricks that no occupied node touches are not stored: the tables point to brick 0, which belongs to no
-level and holds zeros.
+Bricks that no occupied node touches are not stored: the tables point to brick 0, which belongs to
+no level and holds zeros.
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ class Vertices:
         start = 1
         for level, resolution in enumerate(self.resolutions.tolist()):
             codes = self.codes[level]
-            if resolution in olds:
-                source = old.codes[olds[resolution]]
+            source = old.codes[olds[resolution]] if resolution in olds else codes[:0]
+            if len(source):
                 before = 1 + sum(len(c) for c in old.codes[: olds[resolution]])
                 place = torch.searchsorted(source, codes).clamp_max(len(source) - 1)
                 found = (source[place] == codes).nonzero().squeeze(1)

@@ -7,6 +7,7 @@ as `nerfkit.kernels.<op>`. In a wheel they are installed right here.
 
 from pathlib import Path
 
-_source_tree = Path(__file__).resolve().parents[2] / "kernels"
-if _source_tree.is_dir():
-    __path__.append(str(_source_tree))
+_checkout = Path(__file__).resolve().parents[2]
+# Installed, the folder above is site-packages, where `kernels` would be another project's.
+if (_checkout / "setup.py").is_file():
+    __path__.append(str(_checkout / "kernels"))

@@ -18,10 +18,11 @@ BACKENDS = ("reference", "cpu", "gpu")
 _announced: set[str] = set()
 
 
-def _announce(op: str, why: str) -> None:
+def _announce(who: str, why: str) -> None:
+    """Warn once a process for each reason, in the name of the public function's caller."""
     if why not in _announced:
         _announced.add(why)
-        warnings.warn(f"nerfkit.kernels.{op} runs the slow torch reference: {why}", stacklevel=4)
+        warnings.warn(f"{who} the slow torch reference: {why}", stacklevel=4)
 
 
 def has(op: str, backend: str) -> bool:
@@ -51,9 +52,9 @@ def choose(op: str, tensor: torch.Tensor, backend: str | None = None) -> str:
     if has(op, natural):
         return natural
     if natural == "cpu" and not _native.available():
-        _announce(op, _native.library()[1])
+        _announce("all kernels of nerfkit run", _native.library()[1])
     else:
-        _announce(op, f"{op} has no {natural} kernel")
+        _announce(f"nerfkit.kernels.{op} runs", f"{op} has no {natural} kernel")
     return "reference"
 
 

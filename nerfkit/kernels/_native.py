@@ -51,18 +51,22 @@ def _candidates() -> list[str]:
 def library() -> tuple[ctypes.CDLL | None, str]:
     """The loaded library and its instruction-set level, or (None, why there is none)."""
     package = Path(__file__).resolve().parents[1]
+    failures = []
     for level in _candidates():
         for suffix in importlib.machinery.EXTENSION_SUFFIXES:
             path = package / f"_native_{level}{suffix}"
-            if path.exists():
-                try:
-                    lib = ctypes.CDLL(str(path))
-                except OSError as error:
-                    return None, f"{path.name} does not load: {error}"
-                threads = int(os.environ.get("NERFKIT_THREADS", "0")) or torch.get_num_threads()
-                lib.nk_set_num_threads(ctypes.c_int64(threads))
-                return lib, level
-    return None, "the C++ kernels were not built (no compiler when nerfkit was installed?)"
+            if not path.exists():
+                continue
+            try:
+                lib = ctypes.CDLL(str(path))
+            except OSError as error:
+                failures.append(f"{path.name} does not load: {error}")
+                continue
+            threads = int(os.environ.get("NERFKIT_THREADS", "0")) or torch.get_num_threads()
+            lib.nk_set_num_threads(ctypes.c_int64(threads))
+            return lib, level
+    not_built = "the C++ kernels were not built (no compiler when nerfkit was installed?)"
+    return None, "; ".join(failures) or not_built
 
 
 def available() -> bool:
@@ -104,7 +108,13 @@ def call(name: str, *args: object) -> None:
     lib, why = library()
     if lib is None:
         raise RuntimeError(f"{name}: {why}")
-    getattr(lib, name)(*(_to_c(name, i, a) for i, a in enumerate(args)))
+    try:
+        function = getattr(lib, name)
+    except AttributeError:
+        raise RuntimeError(
+            f"{name} is not in {lib._name}: the library is older than the source, install again"
+        ) from None
+    function(*(_to_c(name, i, a) for i, a in enumerate(args)))
 
 
 def advise_huge(tensor: torch.Tensor) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from nerfkit.errors import NerfkitError
 
-_source_tree = Path(__file__).resolve().parents[2] / "scenes"
-if _source_tree.is_dir():
-    __path__.append(str(_source_tree))
+_checkout = Path(__file__).resolve().parents[2]
+# Installed, the folder above is site-packages, where `scenes` would be another project's.
+if (_checkout / "setup.py").is_file():
+    __path__.append(str(_checkout / "scenes"))
 
 
 def names() -> list[str]:
