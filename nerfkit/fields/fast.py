@@ -26,7 +26,7 @@ from nerfkit.octree import Octree
 
 RENDER_STOP = 1e-3  # of transmittance
 RENDER_WEIGHT = 1e-3
-HIT_DEPTH = 7
+HIT_DEPTH = 6
 
 
 @dataclass(frozen=True)

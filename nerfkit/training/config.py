@@ -43,7 +43,7 @@ class FitConfig:
     """Learning rate of the density."""
     lr_features: float = 0.03
     """Learning rate of the features."""
-    lr_network: float = 0.005
+    lr_network: float = 0.02
     """Learning rate of the colour network."""
     lr_decay: float = 0.03
     """Learning rates at the end, as a part of those at the start."""
@@ -51,7 +51,7 @@ class FitConfig:
     """Resolution of the coarsest level."""
     finest: int | None = None
     """Resolution of the finest level; by default what the images and the time allow."""
-    step_voxels: float = 0.5
+    step_voxels: float = 1.0
     """Distance between samples, in finest voxels."""
     weight_min: float = 1e-4
     """Samples that weigh less get no colour."""

@@ -36,7 +36,7 @@ DENSITY_GAIN = 500.0
 # Thin fog at first: opaque after a few voxels where silhouettes bound the object, after the whole
 # cube where it is full of fog.
 CARVED_BIAS, FULL_BIAS = -3.0, -6.0
-CARVED_START, FULL_START = 8, 6  # depth of the octree at the first step
+CARVED_START, FULL_START = 6, 6  # depth of the octree at the first step
 DEEPEST_AUTO = 9
 MOST_LEAVES = 5_000_000  # of an octree that is still divided: memory, about 400 bytes a leaf
 FEWEST_LEAVES = 64

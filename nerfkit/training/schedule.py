@@ -10,7 +10,7 @@ from pathlib import Path
 
 # The octree is pruned at these steps, and at 1000, 2000, 4000, 8000 ...
 FIRST_PRUNES = (60, 250, 600)
-SUBDIVISIONS = (150, 400, 800, 1600)
+SUBDIVISIONS = (100, 400, 1000, 2000)
 WARM_UP = 0.01  # of the fit: learning rates rise from a tenth
 
 
