@@ -93,6 +93,13 @@ class Octree:
         codes = (self.codes[:, None] * 8 + torch.arange(8)).reshape(-1)
         return Octree(self.box_min, self.size, self.depth + 1, codes)
 
+    def above(self, depth: int) -> Octree:
+        """The tree cut off at `depth`, if it is deeper: a node is a leaf if it holds one."""
+        if self.depth <= depth:
+            return self
+        codes = torch.unique_consecutive(self.codes >> 3 * (self.depth - depth))
+        return Octree(self.box_min, self.size, depth, codes)
+
     def keep(self, mask: Tensor) -> Octree:
         """Only the leaves where `mask` [n_leaves] bool is true."""
         return Octree(self.box_min, self.size, self.depth, self.codes[mask])

@@ -20,4 +20,4 @@ class Arguments(training.FitConfig):
 
 
 def fit(arguments: Annotated[Arguments, tyro.conf.arg(name="")]) -> None:
-    training.fit(arguments)
+    training.fit(arguments, started=training.process_start())

@@ -16,6 +16,7 @@ from torch import Tensor
 from nerfkit.octree import Octree, morton_decode, morton_encode
 
 BRICK = 64  # vertices
+TRANSFER_BRICKS = 4096
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,14 @@ class Vertices:
 
         A new level that is summed with the others therefore leaves the field as it was.
         """
+        out = values.new_zeros(len(self), *values.shape[1:])
+        self.transfer_into(old, values, out)
+        return out
+
+    def transfer_into(self, old: Vertices, values: Tensor, out: Tensor) -> None:
+        """`transfer` to `out` [len(self), ...], which holds zeros."""
         blocks = values.view(old.n_bricks, BRICK, *values.shape[1:])
-        out = values.new_zeros(self.n_bricks, BRICK, *values.shape[1:])
+        target = out.view(self.n_bricks, BRICK, *values.shape[1:])
         olds = {int(r): i for i, r in enumerate(old.resolutions)}
         start = 1
         for level, resolution in enumerate(self.resolutions.tolist()):
@@ -99,7 +106,8 @@ class Vertices:
             if len(source):
                 before = 1 + sum(len(c) for c in old.codes[: olds[resolution]])
                 place = torch.searchsorted(source, codes).clamp_max(len(source) - 1)
-                found = source[place] == codes
-                out[start : start + len(codes)][found] = blocks[before + place[found]]
+                found = (source[place] == codes).nonzero().squeeze(1)
+                # in pieces, so that the gathered copy never doubles the memory
+                for piece in found.split(TRANSFER_BRICKS):
+                    target[start + piece] = blocks[before + place[piece]]
             start += len(codes)
-        return out.view(-1, *values.shape[1:])

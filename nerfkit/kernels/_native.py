@@ -21,6 +21,8 @@ _X86_LEVELS = {
     "v2": {"sse4_2", "ssse3", "popcnt", "cx16"},
 }
 
+HUGE_FROM = 1 << 22  # bytes; below this the normal pages do
+
 
 def _cpu_flags() -> set[str]:
     try:
@@ -113,3 +115,9 @@ def call(name: str, *args: object) -> None:
             f"{name} is not in {lib._name}: the library is older than the source, install again"
         ) from None
     function(*(_to_c(name, i, a) for i, a in enumerate(args)))
+
+
+def advise_huge(tensor: torch.Tensor) -> None:
+    """Ask the system to back a large tensor, not written to yet, with huge pages; only a hint."""
+    if available() and tensor.numel() * tensor.element_size() >= HUGE_FROM:
+        call("nk_advise_huge", tensor, tensor.numel() * tensor.element_size())

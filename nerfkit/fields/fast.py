@@ -1,0 +1,190 @@
+"""The default field: density and features on the corners of a sparse octree, and a small network.
+
+Symbols: V stored vertices of all levels (see nerfkit.fields.vertices), P network parameters.
+
+    sigma(x) = density_scale * softplus(d(x) + density_bias),  d, f = sums over levels of trilinear
+    interpolations;  rgb(x, v) = network(f(x), spherical harmonics of v)
+
+Coarse levels generalise, fine levels refine: summing them is what lets a fit converge in seconds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nerfkit.fields.vertices import BRICK, Vertices
+from nerfkit.kernels import _native
+from nerfkit.kernels.first_hit import Occupancy, first_hit
+from nerfkit.kernels.fused_render import FEATURES, Rendered, RenderGrid, render_rays
+from nerfkit.kernels.level_sum import level_sum_
+from nerfkit.octree import Octree
+
+RENDER_STOP = 1e-3  # of transmittance
+RENDER_WEIGHT = 1e-3
+HIT_DEPTH = 6
+
+
+@dataclass(frozen=True)
+class FieldShape:
+    """What a field is made of, apart from its parameters.
+
+    Attributes:
+        hidden: units of the colour network's hidden layers.
+        bands: bands of spherical harmonics of the view direction, 1 to 4.
+        density_scale, density_bias: of sigma above; scale in 1 / world unit.
+        step_voxels: distance between samples, in finest voxels.
+        near: nothing is seen closer to a camera than this, world units.
+    """
+
+    hidden: tuple[int, ...]
+    bands: int
+    density_scale: float
+    density_bias: float
+    step_voxels: float
+    near: float
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Units of all layers of the network."""
+        return (FEATURES + self.bands**2, *self.hidden, 3)
+
+    @property
+    def n_network(self) -> int:
+        """P."""
+        widths = self.widths
+        return sum((i + 1) * o for i, o in itertools.pairwise(widths))
+
+
+class FastField:
+    """An octree, the values at its corners, and the network.
+
+    Attributes:
+        octree, depths: occupied leaves; depths of the levels, ascending, the last the octree's.
+        vertices, grid: where the values are stored; the same for the kernels.
+        density: [V] raw density, each level's own.
+        features: [V, 16], each level's own.
+        network: [P], per layer weights [out, in] row by row, then biases.
+        summed: [V], holds at the finest vertices the density summed over the levels.
+    """
+
+    def __init__(
+        self,
+        shape: FieldShape,
+        octree: Octree,
+        vertices: Vertices,
+        density: Tensor,
+        features: Tensor,
+        network: Tensor,
+    ) -> None:
+        self.shape, self.octree, self.vertices = shape, octree, vertices
+        self.grid = RenderGrid.of(octree, vertices)
+        self._nodes = Occupancy.of(octree.above(HIT_DEPTH))
+        self.density, self.features, self.network = density, features, network
+        self.summed = large_zeros(len(vertices))
+        self.sum_levels()
+
+    @staticmethod
+    def create(
+        shape: FieldShape, octree: Octree, depths: list[int], generator: torch.Generator
+    ) -> FastField:
+        """A field of even fog: no density but the bias, small random features."""
+        vertices = Vertices.of(octree, depths)
+        features = large_zeros(len(vertices), FEATURES)
+        features[BRICK:].normal_(0, 1e-2, generator=generator)
+        layers = []
+        for n_in, n_out in itertools.pairwise(shape.widths):
+            # uniform of variance 1 / n_in, as suits layers with ReLU between
+            weight = torch.rand(n_out * n_in, generator=generator) * 2 - 1
+            layers += [weight * math.sqrt(3 / n_in), torch.zeros(n_out)]
+        density = large_zeros(len(vertices))
+        return FastField(shape, octree, vertices, density, features, torch.cat(layers))
+
+    @property
+    def depths(self) -> list[int]:
+        return [int(r).bit_length() - 1 for r in self.vertices.resolutions]
+
+    @property
+    def step(self) -> float:
+        """Distance between samples, world units."""
+        return self.shape.step_voxels * self.octree.voxel
+
+    def sampling(self) -> dict[str, float]:
+        """Settings of the rendering kernels that belong to the field."""
+        return {
+            "step": self.step,
+            "density_scale": self.shape.density_scale,
+            "density_bias": self.shape.density_bias,
+            "bands": self.shape.bands,
+            "near": self.shape.near,
+        }
+
+    def sum_levels(self) -> None:
+        """Bring `summed` up to date with `density`."""
+        self.summed.copy_(self.density)
+        level_sum_(self.summed, self.vertices)
+
+    def relayout(self, octree: Octree, depths: list[int]) -> None:
+        """Keep the leaves of `octree`, with levels at `depths`.
+
+        Values move to their new place, new vertices get zeros: where `octree` keeps leaves, or
+        their children, the field stays as it was.
+        """
+        old, layout = self.vertices, Vertices.of(octree, depths)
+        self.summed = torch.empty(0)
+        self.density = move(layout, old, self.density)
+        self.features = move(layout, old, self.features)
+        self.octree, self.vertices = octree, layout
+        self.grid = RenderGrid.of(octree, layout)
+        self._nodes = Occupancy.of(octree.above(HIT_DEPTH))
+        self.summed = large_zeros(len(layout))
+        self.sum_levels()
+
+    def hits(self, origins: Tensor, directions: Tensor) -> Tensor:
+        """Which of the rays [R, 3] come close to an occupied leaf: [R] bool.
+
+        Asked of the nodes a level or more above the leaves, which are met in fewer steps.
+        """
+        return first_hit(origins, directions, self._nodes, self._nodes.voxel / 2) < math.inf
+
+    def render(self, origins: Tensor, directions: Tensor, background: Tensor) -> Rendered:
+        """Colours [R, 3], depths [R] (sum w t) and opacities [R] of rays [R, 3] on `background`."""
+        with torch.no_grad():
+            return render_rays(
+                *(origins, directions, self.grid, self.summed, self.features, self.network),
+                self.shape.widths,
+                background=background,
+                early_stop=RENDER_STOP,
+                weight_min=RENDER_WEIGHT,
+                **self.sampling(),
+            )
+
+    def collapsed(self) -> FastField:
+        """The same field with the finest level alone: every look-up touches one level.
+
+        Exact, for a trilinear interpolation over a coarse cell is also one over each finer cell.
+        """
+        features = self.features.clone()
+        level_sum_(features, self.vertices)
+        vertices = Vertices.of(self.octree, self.depths[-1:])
+        density = move(vertices, self.vertices, self.summed)
+        features = move(vertices, self.vertices, features)
+        return FastField(self.shape, self.octree, vertices, density, features, self.network)
+
+
+def large_zeros(*shape: int) -> Tensor:
+    """Zeros in huge pages where the system has them: random access misses the TLB less."""
+    tensor = torch.empty(shape)
+    _native.advise_huge(tensor)
+    return tensor.zero_()
+
+
+def move(layout: Vertices, old: Vertices, values: Tensor) -> Tensor:
+    """`values` [V, ...] from one layout to another, into huge pages; zeros where new."""
+    out = large_zeros(len(layout), *values.shape[1:])
+    layout.transfer_into(old, values, out)
+    return out

@@ -1,0 +1,94 @@
+"""Whole images of a field: rays in tiles, and depth and normals from what the rays return.
+
+Images are [H, W, ...] float32, row by row from the top; distances and normals in world units and
+axes.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nerfkit.cameras import Cameras
+from nerfkit.fields.fast import FastField
+
+TILE = 8  # pixels; rays of a tile meet the same voxels, which then are in the cache
+PIECE = 1 << 17  # rays made at a time
+TRANSPARENT = 1e-3
+
+
+def render_frame(
+    field: FastField, camera: Cameras, background: Tensor, outputs: Sequence[str]
+) -> dict[str, Tensor]:
+    """Render one camera (a `Cameras` of length one).
+
+    Args:
+        background: [3].
+        outputs: some of rgb [H, W, 3]; opacity [H, W]; ray_distance [H, W], mean distance along the
+            ray, 0 where nothing was hit; normal [H, W, 3], unit, 0 where nothing was hit.
+    """
+    height, width = int(camera.height[0]), int(camera.width[0])
+    pixels, back = _tiled(height, width)
+    first = torch.zeros(1, dtype=torch.int64)
+    parts = []
+    for piece in pixels.split(PIECE):
+        rays = camera.rays(first, piece)
+        parts.append((rays, field.render(rays.origins, rays.directions, background)))
+    images: dict[str, Tensor] = {}
+
+    def image(values: list[Tensor]) -> Tensor:
+        return torch.cat(values)[back].view(height, width, *values[0].shape[1:])
+
+    if "rgb" in outputs:
+        images["rgb"] = image([r.colors for _, r in parts])
+    if set(outputs) - {"rgb"}:
+        opacity = image([r.opacities for _, r in parts])
+        solid = opacity > TRANSPARENT
+        distance = torch.where(
+            solid, image([r.depths for _, r in parts]) / opacity.clamp_min(TRANSPARENT), 0.0
+        )
+        images["opacity"], images["ray_distance"] = opacity, distance
+        if "normal" in outputs:
+            points = image([rays.origins for rays, _ in parts])
+            points = points + image([rays.directions for rays, _ in parts]) * distance[..., None]
+            images["normal"] = _normals(points, solid, camera)
+    return {name: images[name] for name in outputs}
+
+
+@functools.lru_cache(maxsize=4)
+def _tiled(height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Pixel centres [H * W, 2] tile by tile, and where in that order each pixel is, row by row."""
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    across = -(-width // TILE)
+    key = ((y // TILE * across + x // TILE) * TILE + y % TILE) * TILE + x % TILE
+    order = key.reshape(-1).argsort()
+    pixels = torch.stack([x.reshape(-1)[order], y.reshape(-1)[order]], 1).float() + 0.5
+    back = torch.empty_like(order)
+    back[order] = torch.arange(len(order))
+    return pixels, back
+
+
+def _normals(points: Tensor, solid: Tensor, camera: Cameras) -> Tensor:
+    """Unit normals [H, W, 3] towards the camera of the surface through neighbouring points.
+
+    Of the two neighbours along an axis the nearer one is taken, which lies on the same surface.
+    """
+    across, down = _difference(points, solid, 1), _difference(points, solid, 0)
+    normal = torch.linalg.cross(down, across)
+    normal = normal / normal.norm(dim=-1, keepdim=True).clamp_min(1e-20)
+    towards = camera.c2w[0, :, 3].float() - points
+    normal = torch.where((normal * towards).sum(-1, keepdim=True) < 0, -normal, normal)
+    return normal * solid[..., None]
+
+
+def _difference(points: Tensor, solid: Tensor, axis: int) -> Tensor:
+    step = points.diff(dim=axis)
+    broken = ~(
+        solid.narrow(axis, 1, solid.shape[axis] - 1) & solid.narrow(axis, 0, step.shape[axis])
+    )
+    step = torch.where(broken[..., None], torch.full_like(step, 1e6), step)
+    edge = torch.full_like(points.narrow(axis, 0, 1), 1e6)
+    before, after = torch.cat([edge, step], axis), torch.cat([step, edge], axis)
+    nearer = before.norm(dim=-1, keepdim=True) < after.norm(dim=-1, keepdim=True)
+    return torch.where(nearer, before, after)

@@ -1,0 +1,68 @@
+"""A fitted scene on disk, ready to render.
+
+A run's folder holds config.json (all settings, background, versions), cameras.json (the training
+cameras), checkpoint.safetensors and, for going on, optimiser-STEP.safetensors.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nerfkit.cameras import Cameras
+from nerfkit.errors import NerfkitError
+from nerfkit.evaluate import background_colour
+from nerfkit.fields.fast import FastField
+from nerfkit.fields.frame import render_frame
+from nerfkit.files import read_json
+from nerfkit.training.checkpoint import load_field
+
+CONFIG = "config.json"
+CAMERAS = "cameras.json"
+
+
+class Run:
+    """A fitted scene.
+
+    Attributes:
+        folder: where it lies.
+        config: what config.json holds; "data", "downscale" and "background" among it.
+        train_cameras: the cameras it was fitted to.
+        scene_box: [2, 3] corners of the box round the scene, world units.
+        iteration: optimiser steps taken.
+        field: the scene, all levels summed into the finest.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: dict[str, Any],
+        train_cameras: Cameras,
+        field: FastField,
+        iteration: int,
+    ) -> None:
+        self.folder, self.config, self.train_cameras = folder, config, train_cameras
+        self.scene_box = torch.tensor(config["scene_box"], dtype=torch.float32)
+        self.field, self.iteration = field, iteration
+        self.background = background_colour(config["background"])
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Run":
+        """Read a run; NerfkitError if there is none or a file of it is damaged."""
+        folder = Path(folder)
+        field, state = load_field(folder)
+        config = read_json(folder / CONFIG)
+        try:
+            cameras = Cameras.from_dict(read_json(folder / CAMERAS))
+            return cls(folder, config, cameras, field.collapsed(), state.step)
+        except (KeyError, TypeError, ValueError) as error:
+            raise NerfkitError(
+                f"{folder}: {CONFIG} or {CAMERAS} is not what nerfkit fit writes ({error!r}); "
+                "restore it or fit again"
+            ) from error
+
+    def render(self, camera: Cameras, outputs: Sequence[str]) -> dict[str, Tensor]:
+        """Images of one camera (a `Cameras` of length one): see `nerfkit.fields.frame`."""
+        return render_frame(self.field, camera, self.background, outputs)

@@ -1,0 +1,128 @@
+"""What a fit is asked to do: the options of `nerfkit fit`, and the numbers behind its preset."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from nerfkit.errors import NerfkitError
+from nerfkit.kernels.fused_render import MAX_BANDS
+
+DEFAULT_MINUTES = 5.0
+FINEST = (32, 64, 128, 256, 512, 1024)
+
+
+@dataclass
+class FitConfig:
+    """Options of a fit. Learning rates are those at its start."""
+
+    data: Path
+    """Folder of posed images, or its transforms.json."""
+    output: Path
+    """Folder to write the run to."""
+    preset: Literal["fast"] = "fast"
+    """Kind of field."""
+    minutes: float | None = None
+    """Wall time of the whole command; 5 if neither this nor steps is given."""
+    steps: int | None = None
+    """Optimiser steps, instead of a time."""
+    downscale: int = 1
+    """Reduce the images this many times."""
+    seed: int = 0
+    """Of all random numbers."""
+    resume: bool = False
+    """Go on with the run in the output folder; settings other than minutes and steps are its own."""
+    background: Literal["white", "black"] = "white"
+    """What images with alpha are shown and measured on."""
+    holdout: int | None = None
+    """Training views kept out of the fit to watch it by; by default 1 of fits over 10 minutes."""
+    samples: int = 200_000
+    """Samples along rays a step; the number of rays follows from it."""
+    lr_density: float = 0.3
+    """Learning rate of the density."""
+    lr_features: float = 0.03
+    """Learning rate of the features."""
+    lr_network: float = 0.02
+    """Learning rate of the colour network."""
+    lr_decay: float = 0.03
+    """Learning rates at the end, as a part of those at the start."""
+    coarsest: int = 32
+    """Resolution of the coarsest level."""
+    finest: int | None = None
+    """Resolution of the finest level; by default what the images and the time allow."""
+    step_voxels: float = 1.0
+    """Distance between samples, in finest voxels."""
+    weight_min: float = 1e-4
+    """Samples that weigh less get no colour."""
+    early_stop: float = 1e-4
+    """Rays end where their transmittance falls below this."""
+    prune_weight: float = 0.02
+    """Voxels that never weighed this much are emptied, unless a neighbour did."""
+    hidden: tuple[int, ...] = (64,)
+    """Units of the colour network's hidden layers."""
+    bands: int = 3
+    """Bands of spherical harmonics of the view direction."""
+
+    def check(self) -> None:
+        """Raise NerfkitError for the first option that cannot be used."""
+        if self.minutes is not None and self.steps is not None:
+            raise NerfkitError("--minutes and --steps: give one of them, not both")
+        for name in (
+            *("minutes", "steps", "samples", "lr_density", "lr_features", "lr_network"),
+            *("lr_decay", "step_voxels"),
+        ):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise NerfkitError(f"--{_option(name)}: want a positive number, got {value}")
+        for name in ("weight_min", "early_stop", "prune_weight"):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise NerfkitError(f"--{_option(name)}: want a number in [0, 1), got {value}")
+        for name in ("coarsest", "finest"):
+            value = getattr(self, name)
+            if value is not None and value not in FINEST:
+                wanted = ", ".join(map(str, FINEST))
+                raise NerfkitError(f"--{name}: want one of {wanted}, got {value}")
+        if self.finest is not None and self.finest < self.coarsest:
+            raise NerfkitError(
+                f"--finest: want at least the coarsest, {self.coarsest}, got {self.finest}"
+            )
+        if not 1 <= self.bands <= MAX_BANDS:
+            raise NerfkitError(f"--bands: want 1 to {MAX_BANDS}, got {self.bands}")
+        if self.holdout is not None and self.holdout < 0:
+            raise NerfkitError(f"--holdout: want a number of views, got {self.holdout}")
+
+    def budget_minutes(self) -> float | None:
+        """Minutes of the fit; None if steps limit it."""
+        return None if self.steps else self.minutes or DEFAULT_MINUTES
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, without `resume`; paths are absolute."""
+        values = dataclasses.asdict(self)
+        del values["resume"]
+        values["data"] = str(data_folder(self.data).resolve())
+        values["output"] = str(Path(self.output).resolve())
+        return values
+
+    def with_stored(self, stored: dict[str, Any]) -> "FitConfig":
+        """The settings `stored` by an earlier `to_dict`, with the paths and budget of this one."""
+        own = {"data", "output", "minutes", "steps", "resume"}
+        names = {f.name for f in dataclasses.fields(FitConfig)} - own
+        values = {name: stored[name] for name in names if name in stored}
+        values["hidden"] = tuple(values.get("hidden", self.hidden))
+        for name in own:
+            values[name] = getattr(self, name)
+        if self.minutes is None and self.steps is None:
+            values["minutes"], values["steps"] = stored.get("minutes"), stored.get("steps")
+        return FitConfig(**values)
+
+
+def data_folder(path: Path) -> Path:
+    """The data set's folder, given it or a JSON file in it."""
+    path = Path(path)
+    return path.parent if path.suffix == ".json" and path.is_file() else path
+
+
+def _option(name: str) -> str:
+    return name.replace("_", "-")

@@ -1,0 +1,138 @@
+"""Gradients and Adam moments of a field, one training step, and how they follow its octree.
+
+Symbols: V vertices, R rays. The loss is the sum over the channels of the squared error, averaged
+over the rays.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nerfkit.fields.fast import FastField, large_zeros, move
+from nerfkit.kernels.fused_render import Fitted, fit_rays
+from nerfkit.kernels.level_sum import level_sum_
+from nerfkit.kernels.sparse_adam import adam_step_, sparse_adam_step_
+from nerfkit.octree import Octree
+from nerfkit.training.pixels import Batch
+
+BETAS = (0.9, 0.99)
+EPS = 1e-15
+MOMENTS = ("density_mean", "density_square", "features_mean", "features_square")
+NETWORK_MOMENTS = ("network_mean", "network_square")
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Learning rates of one step."""
+
+    density: float
+    features: float
+    network: float
+
+
+class Optimiser:
+    """Adam on a field; a vertex that a step's rays do not touch is left alone.
+
+    Attributes:
+        moments: running means and mean squares, by the names above.
+        max_weights: [V] largest weight of a sample in each finest voxel since the last relayout, at
+            the row of the voxel's lowest corner.
+    """
+
+    def __init__(self, field: FastField) -> None:
+        self.field = field
+        self.moments = {
+            name: torch.zeros_like(field.network)
+            if name in NETWORK_MOMENTS
+            else large_zeros(*(field.density if "density" in name else field.features).shape)
+            for name in MOMENTS + NETWORK_MOMENTS
+        }
+        self.network_gradient = torch.zeros_like(field.network)
+        self._allocate()
+
+    def _allocate(self) -> None:
+        v = len(self.field.vertices)
+        self.density_gradient = large_zeros(v)
+        self.features_gradient = large_zeros(*self.field.features.shape)
+        self.density_touched = torch.zeros(v, dtype=torch.uint8)
+        self.features_touched = torch.zeros(v, dtype=torch.uint8)
+        self.max_weights = large_zeros(v)
+
+    def relayout(self, octree: Octree, depths: list[int]) -> None:
+        """As `FastField.relayout`, for the field and for what belongs to it here."""
+        # none of these outlives a step: free them before the field exists twice
+        self.density_gradient = self.features_gradient = self.max_weights = torch.empty(0)
+        old = self.field.vertices
+        self.field.relayout(octree, depths)
+        for name in MOMENTS:
+            self.moments[name] = move(self.field.vertices, old, self.moments[name])
+        self._allocate()
+
+    def leaf_weights(self) -> Tensor:
+        """Largest weight of a sample in each leaf of the octree, [n_leaves]."""
+        vertices = self.field.vertices
+        finest = len(vertices.resolutions) - 1
+        return self.max_weights[vertices.index(finest, self.field.octree.cells())]
+
+    def step(
+        self,
+        batch: Batch,
+        background: Tensor,
+        jitter: Tensor,
+        rates: Rates,
+        number: int,
+        early_stop: float,
+        weight_min: float,
+    ) -> Fitted:
+        """Render rays on `background` [R, 3], compare with the batch, and take one step.
+
+        Args:
+            jitter: [R] in [0, 1), shifts the samples of a ray.
+            number: of the step, from 1.
+        """
+        field = self.field
+        targets = torch.lerp(background, batch.colors, batch.alphas)
+        fitted = fit_rays(
+            *(batch.origins, batch.directions, targets),
+            *(field.grid, field.summed, field.features, field.network, field.shape.widths),
+            scale=1 / max(1, len(targets)),
+            grad_density=self.density_gradient,
+            grad_features=self.features_gradient,
+            grad_mlp=self.network_gradient,
+            features_touched=self.features_touched,
+            max_weights=self.max_weights,
+            jitter=jitter,
+            background=background,
+            early_stop=early_stop,
+            weight_min=weight_min,
+            **field.sampling(),
+        )
+        level_sum_(self.density_gradient, field.vertices, transposed=True)
+        torch.ne(self.density_gradient, 0, out=self.density_touched.view(torch.bool))
+        for name, rate in (("density", rates.density), ("features", rates.features)):
+            tensors = (
+                getattr(field, name),
+                getattr(self, f"{name}_gradient"),
+                self.moments[f"{name}_mean"],
+                self.moments[f"{name}_square"],
+            )
+            columns = 1 if name == "density" else field.features.shape[1]
+            sparse_adam_step_(
+                *(tensor.view(-1, columns) for tensor in tensors),
+                getattr(self, f"{name}_touched"),
+                lr=rate,
+                betas=BETAS,
+                eps=EPS,
+                step=number,
+            )
+        adam_step_(
+            *(field.network, self.network_gradient),
+            *(self.moments[name] for name in NETWORK_MOMENTS),
+            lr=rates.network,
+            betas=BETAS,
+            eps=EPS,
+            step=number,
+        )
+        field.sum_levels()
+        return fitted

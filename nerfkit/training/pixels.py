@@ -1,0 +1,125 @@
+"""Training pixels: all views as bytes in one table, drawn at random from the blocks worth it.
+
+A block is 4x4 pixels; blocks whose rays meet nothing but empty space are not drawn, which is most
+of an image of an object. P pixels of all views, one after the other, row by row; R rays a draw.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nerfkit.data import Dataset
+
+BLOCK = 4
+# A block is named by one integer: view << VIEW_BITS | row << ROW_BITS | column, of its first pixel.
+VIEW_BITS, ROW_BITS = 40, 20
+LOW_BITS = (1 << ROW_BITS) - 1
+
+
+class Batch(NamedTuple):
+    """Rays and what they should see."""
+
+    origins: Tensor  # [R, 3]
+    directions: Tensor  # [R, 3] unit
+    colors: Tensor  # [R, 3] in 0..1, straight alpha
+    alphas: Tensor  # [R, 1]
+
+
+class Pixels:
+    """Pixels of the views `views` of a data set, whose images are taken from it one by one."""
+
+    def __init__(self, dataset: Dataset, views: Tensor) -> None:
+        chosen = views.tolist()
+        self.cameras = dataset.cameras[views]
+        self.has_alpha = any(dataset.images[i].shape[2] == 4 for i in chosen)
+        sizes = self.cameras.width * self.cameras.height
+        self.starts = torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)])
+        self.colors = torch.full((int(self.starts[-1]), 4), 255, dtype=torch.uint8)
+        masked = any(dataset.masks[i] is not None for i in chosen)
+        self.used = torch.ones(len(self.colors), dtype=torch.bool) if masked else None
+        for k, i in enumerate(chosen):
+            rows = slice(int(self.starts[k]), int(self.starts[k + 1]))
+            image, mask = dataset.images[i], dataset.masks[i]
+            self.colors[rows, : image.shape[2]] = image.view(-1, image.shape[2])
+            if mask is not None:
+                self.used[rows] = mask.view(-1) > 0
+            # the only reader from here on is this table: do not hold the set twice
+            dataset.images[i] = torch.empty(0)
+        self.packed = self.colors.view(torch.int32).squeeze(1)  # a pixel is one gather
+        self.blocks = torch.cat([self._all_blocks(k) for k in range(len(chosen))])
+
+    def __len__(self) -> int:
+        return len(self.cameras)
+
+    def image(self, view: int) -> Tensor:
+        """Bytes [H, W, 4] of one view."""
+        rows = self.colors[int(self.starts[view]) : int(self.starts[view + 1])]
+        return rows.view(int(self.cameras.height[view]), int(self.cameras.width[view]), 4)
+
+    def mean_color(self) -> Tensor:
+        """Mean [3] in 0..1 of all pixels."""
+        total = sum(part.double().sum(0) for part in self.colors.split(1 << 20))
+        return (total[:3] / len(self.colors) / 255).float()
+
+    def keep_hit(self, hits: Callable[[Tensor, Tensor], Tensor]) -> None:
+        """Keep the blocks whose rays, or those of a block beside them, meet something.
+
+        Args:
+            hits: from origins and directions [R, 3] to [R] bool.
+        """
+        owners = self.blocks >> VIEW_BITS
+        bounds = torch.searchsorted(owners, torch.arange(len(self) + 1))
+        kept = []
+        for k in range(len(self)):
+            blocks = self.blocks[bounds[k] : bounds[k + 1]]
+            kept.append(blocks[self._hit(k, blocks, hits)])
+        kept = torch.cat(kept)
+        if len(kept):  # with nothing to look at, the old list is the better one
+            self.blocks = kept
+
+    def draw(self, n_rays: int, generator: torch.Generator) -> Batch:
+        """Random pixels of random blocks; slightly fewer than `n_rays` where masks ignore some."""
+        place = torch.randint(len(self.blocks), (n_rays,), generator=generator)
+        within = torch.randint(BLOCK * BLOCK, (n_rays,), generator=generator)
+        block = self.blocks[place]
+        view = block >> VIEW_BITS
+        # the last blocks of a row or column may stick out of the image
+        x = torch.minimum((block & LOW_BITS) + (within & 3), self.cameras.width[view] - 1)
+        y = torch.minimum(
+            (block >> ROW_BITS & LOW_BITS) + (within >> 2), self.cameras.height[view] - 1
+        )
+        row = self.starts[view] + y * self.cameras.width[view] + x
+        if self.used is not None:
+            good = self.used[row]
+            view, x, y, row = view[good], x[good], y[good], row[good]
+        rays = self.cameras.rays(view, torch.stack([x, y], 1).float().add_(0.5))
+        values = self.packed[row].view(-1, 1).view(torch.uint8).float().mul_(1 / 255)
+        return Batch(rays.origins, rays.directions, values[:, :3], values[:, 3:])
+
+    def _all_blocks(self, view: int) -> Tensor:
+        """Blocks of one view with at least one pixel that counts, in reading order."""
+        width, height = int(self.cameras.width[view]), int(self.cameras.height[view])
+        y, x = torch.meshgrid(
+            torch.arange(0, height, BLOCK), torch.arange(0, width, BLOCK), indexing="ij"
+        )
+        blocks = (view << VIEW_BITS) + (y << ROW_BITS) + x
+        if self.used is None:
+            return blocks.view(-1)
+        used = self.used[int(self.starts[view]) : int(self.starts[view + 1])]
+        used = used.view(1, 1, height, width).float()
+        some = torch.nn.functional.max_pool2d(used, BLOCK, BLOCK, ceil_mode=True)
+        return blocks[some[0, 0] > 0]
+
+    def _hit(self, view: int, blocks: Tensor, hits: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        x, y = blocks & LOW_BITS, blocks >> ROW_BITS & LOW_BITS
+        middle = torch.stack([x, y], 1).float() + BLOCK / 2
+        rays = self.cameras.rays(torch.tensor([view]), middle)
+        across = -(-int(self.cameras.width[view]) // BLOCK)
+        down = -(-int(self.cameras.height[view]) // BLOCK)
+        place = y // BLOCK * across + x // BLOCK
+        field = torch.zeros(down * across)
+        field[place] = hits(rays.origins, rays.directions).float()
+        spread = torch.nn.functional.max_pool2d(field.view(1, 1, down, across), 3, 1, 1)
+        return spread.view(-1)[place] > 0
