@@ -1,4 +1,4 @@
-"""`nerfkit demo`: a built-in scene, from nothing to a fitted field, scores, a video and a picture."""
+"""`nerfkit demo`: a built-in scene, from nothing to a fitted field, scores and a video."""
 
 import time
 from pathlib import Path
