@@ -18,6 +18,7 @@ from nerfkit.errors import NerfkitError
 
 # name -> (module:function, what it does)
 COMMANDS = {
+    "demo": ("nerfkit.demo:demo", "built-in scene: fit, scores, fly-through video"),
     "fit": ("nerfkit.cli.fit:fit", "fit a scene to a set of posed images"),
     "eval": ("nerfkit.cli.evaluate:evaluate", "measure a fitted scene against views held out"),
     "render": (

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nerfkit.cameras import Cameras
+from nerfkit.cameras import Cameras, Rays
 from nerfkit.fields.fast import FastField
 
 TILE = 8  # pixels; rays of a tile meet the same voxels, which then are in the cache
@@ -29,11 +29,12 @@ def render_frame(
             ray, 0 where nothing was hit; normal [H, W, 3], unit, 0 where nothing was hit.
     """
     height, width = int(camera.height[0]), int(camera.width[0])
-    pixels, back = _tiled(height, width)
-    first = torch.zeros(1, dtype=torch.int64)
+    back = _tiled(height, width)[1]
+    pose = camera.c2w[0].float()
     parts = []
-    for piece in pixels.split(PIECE):
-        rays = camera.rays(first, piece)
+    for local in _local_directions(_lens(camera)).split(PIECE):
+        directions = local @ pose[:, :3].T
+        rays = Rays(pose[:, 3].expand_as(directions).contiguous(), directions)
         parts.append((rays, field.render(rays.origins, rays.directions, background)))
     images: dict[str, Tensor] = {}
 
@@ -67,6 +68,36 @@ def _tiled(height: int, width: int) -> tuple[Tensor, Tensor]:
     back = torch.empty_like(order)
     back[order] = torch.arange(len(order))
     return pixels, back
+
+
+# Of a lens: width, height, fx, fy, cx, cy, model, distortion. A camera path has one or few.
+Lens = tuple[int, int, float, float, float, float, str, tuple[float, ...]]
+
+
+def _lens(camera: Cameras) -> Lens:
+    numbers = (float(x[0]) for x in (camera.fx, camera.fy, camera.cx, camera.cy))
+    size = int(camera.width[0]), int(camera.height[0])
+    return (*size, *numbers, camera.model[0], tuple(camera.distortion[0].tolist()))
+
+
+@functools.lru_cache(maxsize=2)
+def _local_directions(lens: Lens) -> Tensor:
+    """Unit directions [H * W, 3] in camera axes, in the order of the tiles."""
+    width, height, *numbers, model, distortion = lens
+    fx, fy, cx, cy = (torch.tensor([x], dtype=torch.float64) for x in numbers)
+    camera = Cameras(
+        c2w=torch.eye(3, 4, dtype=torch.float64)[None],
+        fx=fx,
+        fy=fy,
+        cx=cx,
+        cy=cy,
+        width=torch.tensor([width]),
+        height=torch.tensor([height]),
+        model=[model],
+        distortion=torch.tensor([distortion], dtype=torch.float64),
+    )
+    pixels = _tiled(height, width)[0]
+    return camera.rays(torch.zeros(len(pixels), dtype=torch.int64), pixels).directions
 
 
 def _normals(points: Tensor, solid: Tensor, camera: Cameras) -> Tensor:

@@ -32,16 +32,16 @@ class FitConfig:
     seed: int = 0
     """Of all random numbers."""
     resume: bool = False
-    """Go on with the run in the output folder; settings other than minutes and steps are its own."""
+    """Go on with the run in the output folder; only minutes and steps may change."""
     background: Literal["white", "black"] = "white"
     """What images with alpha are shown and measured on."""
     holdout: int | None = None
     """Training views kept out of the fit to watch it by; by default 1 of fits over 10 minutes."""
     samples: int = 200_000
     """Samples along rays a step; the number of rays follows from it."""
-    lr_density: float = 0.3
+    lr_density: float = 0.5
     """Learning rate of the density."""
-    lr_features: float = 0.03
+    lr_features: float = 0.05
     """Learning rate of the features."""
     lr_network: float = 0.02
     """Learning rate of the colour network."""

@@ -124,7 +124,8 @@ def away():
     return origins + 10, directions.abs()
 
 
-def compare(scene, rel=1e-5, abs=1e-5, **options):
+# Worst measured, AVX2: relative 9e-7, absolute 6e-6 (depths).
+def compare(scene, rel=5e-6, abs=2e-5, **options):
     got, want = scene.both(**options)
     for name, g, w in zip(Rendered._fields, got, want, strict=True):
         assert_close(name, g, w, rel=rel, abs=abs)
@@ -172,6 +173,7 @@ def test_forward_without_jitter_or_background_and_with_limits():
     compare(scene, near=0.4, far=1.1)
 
 
+# Worst measured, AVX2: relative 7e-6 (dbackground, an opaque ray alone), absolute 4.8e-6 (dmlp).
 @needs_cpp
 @pytest.mark.parametrize("depths", DEPTHS.values(), ids=DEPTHS)
 @pytest.mark.parametrize("hidden", HIDDEN.values(), ids=HIDDEN)
@@ -180,7 +182,7 @@ def test_gradients_match_the_reference(n_rays, depths, hidden):
     scene = Scene(n_rays, depths, hidden)
     got = gradients(scene.run("cpu"), scene.tensors, WANTED)
     want = gradients(scene.run("reference", torch.float64), scene.tensors, WANTED)
-    assert_gradients_close(got, want, rel=1e-5, abs=2e-4)
+    assert_gradients_close(got, want, rel=3e-5, abs=3e-5)
     if n_rays >= 65:
         assert all(g.abs().max() > 1e-2 for g in want.values())
 
@@ -199,7 +201,7 @@ def test_gradient_of_each_output_alone(output, with_background):
 
     got = gradients(alone(scene.run("cpu")), scene.tensors, wanted)
     want = gradients(alone(scene.run("reference", torch.float64)), scene.tensors, wanted)
-    assert_gradients_close(got, want, rel=1e-5, abs=1e-4)
+    assert_gradients_close(got, want, rel=2e-5, abs=1e-5)  # 4e-6, 2.3e-6
 
 
 @needs_cpp
@@ -218,7 +220,7 @@ def test_shared_background():
     compare(scene)
     got = gradients(scene.run("cpu"), scene.tensors, ["background"])
     want = gradients(scene.run("reference", torch.float64), scene.tensors, ["background"])
-    assert_gradients_close(got, want, rel=1e-5, abs=1e-4)
+    assert_gradients_close(got, want, rel=1e-6, abs=1e-5)  # 7e-8, 1e-6
 
 
 def test_reference_gradcheck():
@@ -277,8 +279,8 @@ def test_a_solid_cube_has_a_closed_form(backend):
     inside = ((points >= low) & (points < high)).all(2) & (t >= 0.1) & (t < 0.9)
     passed = torch.exp(-sigma * step * (inside.cumsum(1) - 1).clamp_min(0))
     weights = torch.where(inside, passed * -math.expm1(-sigma * step), 0)
-    assert_close("opacities", got.opacities, weights.sum(1), rel=1e-5, abs=1e-5)
-    assert_close("depths", got.depths, (weights * t).sum(1), rel=1e-5, abs=1e-5)
+    assert_close("opacities", got.opacities, weights.sum(1), rel=1e-6, abs=2e-6)  # 1.2e-7, 1.8e-7
+    assert_close("depths", got.depths, (weights * t).sum(1), rel=1e-6, abs=2e-6)  # 1.3e-7, 1e-7
 
 
 def fit(scene, backend, dtype=torch.float32, max_weights=True):
@@ -310,7 +312,7 @@ def test_fit_matches_the_reference(n_rays, depths):
     got, got_fitted, _ = fit(scene, "cpu")
     want, want_fitted, _ = fit(scene, "reference", torch.float64)
     assert torch.equal(got.pop("features_touched"), want.pop("features_touched"))
-    assert_gradients_close(got, want, rel=1e-5, abs=1e-5)
+    assert_gradients_close(got, want, rel=1e-5, abs=1e-5)  # 3.1e-6, 3.3e-6
     assert_close("squared_errors", got_fitted[0], want_fitted[0], rel=1e-5, abs=1e-5)
     assert got_fitted[1:] == want_fitted[1:]
     if n_rays >= 65:

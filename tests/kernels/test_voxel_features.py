@@ -44,9 +44,9 @@ def test_forward_and_gradients_match_the_reference(n, depths, channels, threads)
     finally:
         _native.set_num_threads(before)
     want = run(grid, "reference")(**exact)
-    assert_close("values", got, want, rel=5e-6, abs=2e-5)
+    assert_close("values", got, want, rel=5e-6, abs=2e-5)  # 1.7e-6, 4.6e-6
     want_gradients = gradients(run(grid, "reference"), exact, ["points", "values"])
-    assert_gradients_close(got_gradients, want_gradients, rel=1e-5, abs=5e-4)
+    assert_gradients_close(got_gradients, want_gradients, rel=1e-5, abs=1e-3)  # 2e-6, 2e-4
     if n == 3000:
         zero = want.reshape(n, -1).abs().sum(1) == 0
         assert 0.2 < zero.double().mean() < 0.9
@@ -89,9 +89,9 @@ def test_a_linear_function_is_reproduced_with_its_gradient(backend):
     inside = inside[((inside > BOX_MIN) & (inside < BOX_MIN + SIZE)).all(1)]
     points = torch.cat([inside, octree.centers(), BOX_MIN[None] + 1e-4]).requires_grad_()
     got = voxel_features(points, grid, values, backend=backend)
-    assert_close("values", got, points @ slope + 2, rel=1e-6, abs=5e-6)
+    assert_close("values", got, points @ slope + 2, rel=1e-6, abs=5e-6)  # 7e-8, 7e-7
     got.sum().backward()
-    assert_close("gradient", points.grad, slope.expand(len(points), 3), rel=1e-5, abs=5e-5)
+    assert_close("gradient", points.grad, slope.expand(len(points), 3), rel=2e-6, abs=1e-5)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
