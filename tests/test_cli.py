@@ -53,7 +53,8 @@ def fitted(monkeypatch) -> list:
 
     module = types.ModuleType("nerfkit.training")
     module.FitConfig = FitConfig
-    module.fit = calls.append
+    module.fit = lambda config, started: calls.append(config)
+    module.process_start = float
     monkeypatch.setitem(sys.modules, "nerfkit.training", module)
     monkeypatch.delitem(sys.modules, "nerfkit.cli.fit", raising=False)
     import nerfkit

@@ -1,6 +1,6 @@
 """Where the scene can be: a first box, and the cells of it that the photographs do not rule out.
 
-A cell is empty if some camera sees all of it and nothing but background there (alpha 0), or if too
+A cell is empty if some camera sees it and nothing but background there (alpha 0), or if too
 few cameras see it at all. Cells are tested by the circle round their image and a summed-area table
 of the foreground, so that a test costs four look-ups whatever the size of the cell.
 """
@@ -74,7 +74,7 @@ class Silhouettes:
         return mask & (views >= self.least_views)
 
     def _look(self, i: int, centers: Tensor, radius: float) -> tuple[Tensor, Tensor]:
-        """Whether camera i sees a part of each cell, and whether it sees it whole and empty."""
+        """Whether camera i sees something of each cell, and whether it sees that it is empty."""
         camera, table, pool = self.cameras, self.tables[i], self.pools[i]
         pixels, depth = camera.project(centers, i)
         x, y = pixels.unbind(1)
@@ -89,7 +89,9 @@ class Silhouettes:
         rx, ry = spread * float(camera.fx[i]) + 1, spread * float(camera.fy[i]) + 1
         ahead = depth > radius
         overlaps = ahead & (x + rx > 0) & (x - rx < width) & (y + ry > 0) & (y - ry < height)
-        whole = ahead & (x - rx >= 0) & (x + rx <= width) & (y - ry >= 0) & (y + ry <= height)
+        # An object that sticks out of an image has its silhouette at the edge: the part of a cell
+        # that is in sight speaks for the rest if it is the larger part.
+        inside = ahead & (x >= 0) & (x < width) & (y >= 0) & (y < height)
         rows, columns = table.shape[0] - 1, table.shape[1] - 1
         x0 = ((x - rx) / pool).clamp(0, columns - 1).long()
         x1 = ((x + rx) / pool + 1).clamp(1, columns).long()
@@ -97,7 +99,7 @@ class Silhouettes:
         y1 = ((y + ry) / pool + 1).clamp(1, rows).long()
         flat, q = table.view(-1), columns + 1
         count = flat[y1 * q + x1] - flat[y0 * q + x1] - flat[y1 * q + x0] + flat[y0 * q + x0]
-        empty = whole & (count == 0) if self.has_alpha[i] else torch.zeros_like(whole)
+        empty = inside & (count == 0) if self.has_alpha[i] else torch.zeros_like(inside)
         return overlaps & (count > 0), empty
 
 

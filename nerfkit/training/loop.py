@@ -37,7 +37,7 @@ DENSITY_GAIN = 500.0
 # cube where it is full of fog.
 CARVED_BIAS, FULL_BIAS = -3.0, -6.0
 CARVED_START, FULL_START = 6, 6  # depth of the octree at the first step
-DEEPEST_AUTO = 9
+DEEPEST_AUTO = 8
 MOST_LEAVES = 5_000_000  # of an octree that is still divided: memory, about 400 bytes a leaf
 FEWEST_LEAVES = 64
 FIRST_SAMPLES_PER_RAY = 60.0

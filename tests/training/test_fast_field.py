@@ -61,9 +61,7 @@ def test_pruning_leaves_the_rest(field, rays):
     generator = torch.Generator().manual_seed(2)
     origins = torch.tensor([[0.0, 0.0, 3.0]]) + torch.rand(200, 3, generator=generator) * 0.2
     down = torch.tensor([[0.0, 0.0, -1.0]]).expand(200, 3).contiguous()
-    whole = FastField(
-        SHAPE, pruned, field.vertices, field.density, field.features, field.network
-    )
+    whole = FastField(SHAPE, pruned, field.vertices, field.density, field.features, field.network)
     before = whole.render(origins, down, torch.ones(3))
     field.relayout(pruned, [2, 3, 4])
     assert same(field, (origins, down), before) < 1e-5  # measured 0
