@@ -95,6 +95,8 @@ class _Fit:
             self.pixels = Pixels(dataset, train)
             stored = read_json(folder / "config.json")
             self.background = stored["background"]
+            budget = {"minutes": config.minutes, "steps": config.steps}
+            write_json(folder / "config.json", {**stored, **budget})
         else:
             scene = find_scene(dataset, train)
             self.held = Pixels(dataset, held) if len(held) else None
@@ -269,7 +271,9 @@ class _Fit:
 
     def _finish(self, window: "_Window") -> None:
         state = self.state
-        figures = window.last or window.figures(len(self.field.octree))
+        if window.rays or window.last is None:
+            window.figures(len(self.field.octree))
+        figures = window.last
         self.reporter.metrics(
             {
                 "steps": state.step,
