@@ -94,6 +94,6 @@ def test_blocks_that_miss_are_not_drawn(dataset):
     along = (batch.origins * batch.directions).sum(1)
     distance = (batch.origins.square().sum(1) - along**2).sqrt()
     pixel = 4 / float(pixels.cameras.fx[0])
-    assert float(distance.max()) < 0.3 + 3 * BLOCK * pixel  # one block beside a hit
+    assert float(distance.max()) < 0.4 + 3 * BLOCK * pixel  # one block beside a hit
     pixels.keep_hit(lambda origins, directions: torch.zeros(len(origins), dtype=torch.bool))
     assert len(pixels.blocks) > 0
