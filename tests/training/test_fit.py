@@ -201,6 +201,6 @@ def test_photographs_without_alpha_of_several_sizes(sphere_data, tmp_path):
     folder = tmp_path / "run"
     config = FitConfig(data=tmp_path / "transforms.json", output=folder, steps=100, finest=64)
     fit(dataclasses.replace(config, samples=40_000))
-    assert psnr_of(folder) > 12  # measured 13.0: nothing tells the object from the backdrop
+    assert psnr_of(folder) > 12  # measured 13.0 to 13.5
     background = Run.load(folder).config["background"]
     assert len(background) == 3 and all(0 < value < 1 for value in background)
