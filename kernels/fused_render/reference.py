@@ -156,7 +156,7 @@ def fit_rays(
             weight_min,
         )
         squared = (rendered.colors - targets).square().sum(1)
-    found = torch.autograd.grad(scale * squared.sum(), leaves)
+        found = torch.autograd.grad(scale * squared.sum(), leaves)
     with torch.no_grad():
         for buffer, gradient in zip((grad_density, grad_features, grad_mlp), found, strict=True):
             buffer += gradient

@@ -25,6 +25,10 @@ COMMANDS = {
         "nerfkit.cli.render:render",
         "render a camera path to a video or a folder of frames",
     ),
+    "bench": (
+        "nerfkit.cli.bench:bench",
+        "speed of every kernel, of a fit and of a frame, against the reference and the machine",
+    ),
     "info": ("nerfkit.cli.info:info", "versions, devices and the active backend of every op"),
 }
 

@@ -24,6 +24,9 @@ from nerfkit.kernels.fused_render import FEATURES, Rendered, RenderGrid, render_
 from nerfkit.kernels.level_sum import level_sum_
 from nerfkit.octree import Octree
 
+# Steps of a rendering are no longer than this, in finest voxels; a fit, which shifts its samples at
+# random, does with longer ones.
+RENDER_STEP = 0.5
 RENDER_STOP = 1e-3  # of transmittance
 RENDER_WEIGHT = 1e-3
 HIT_DEPTH = 6
@@ -37,7 +40,7 @@ class FieldShape:
         hidden: units of the colour network's hidden layers.
         bands: bands of spherical harmonics of the view direction, 1 to 4.
         density_scale, density_bias: of sigma above; scale in 1 / world unit.
-        step_voxels: distance between samples, in finest voxels.
+        step_voxels: distance between samples of a fit, in finest voxels.
         near: nothing is seen closer to a camera than this, world units.
     """
 
@@ -108,15 +111,10 @@ class FastField:
     def depths(self) -> list[int]:
         return [int(r).bit_length() - 1 for r in self.vertices.resolutions]
 
-    @property
-    def step(self) -> float:
-        """Distance between samples, world units."""
-        return self.shape.step_voxels * self.octree.voxel
-
-    def sampling(self) -> dict[str, float]:
-        """Settings of the rendering kernels that belong to the field."""
+    def sampling(self, step_voxels: float) -> dict[str, float]:
+        """Settings of the rendering kernels that belong to the field, at this sample distance."""
         return {
-            "step": self.step,
+            "step": step_voxels * self.octree.voxel,
             "density_scale": self.shape.density_scale,
             "density_bias": self.shape.density_bias,
             "bands": self.shape.bands,
@@ -160,7 +158,7 @@ class FastField:
                 background=background,
                 early_stop=RENDER_STOP,
                 weight_min=RENDER_WEIGHT,
-                **self.sampling(),
+                **self.sampling(min(RENDER_STEP, self.shape.step_voxels)),
             )
 
     def collapsed(self) -> FastField:

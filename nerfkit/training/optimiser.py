@@ -106,7 +106,7 @@ class Optimiser:
             background=background,
             early_stop=early_stop,
             weight_min=weight_min,
-            **field.sampling(),
+            **field.sampling(field.shape.step_voxels),
         )
         level_sum_(self.density_gradient, field.vertices, transposed=True)
         torch.ne(self.density_gradient, 0, out=self.density_touched.view(torch.bool))
