@@ -9,6 +9,7 @@ import time
 import pytest
 import torch
 from safetensors.torch import load_file
+from sphere_run import SphereRun, write_blender
 
 from nerfkit.data import load_dataset
 from nerfkit.errors import NerfkitError
@@ -167,10 +168,13 @@ def test_views_held_out(make_fit, tmp_path):
     assert list((folder / "previews").glob("*_held-out.png"))
 
 
-def test_photographs_without_alpha_of_several_sizes(sphere_data, tmp_path):
+def test_photographs_without_alpha_of_several_sizes(tmp_path):
     import imageio.v3 as imageio
 
-    dataset = load_dataset(sphere_data, splits=("train",))
+    # Every eighth is held out, which leaves 26 degrees between the views beside it. At twice that,
+    # what lies before it is seen by no other, and no fit of a plain backdrop can tell (14 dB).
+    write_blender(tmp_path / "rgba", SphereRun(tmp_path), count=28)
+    dataset = load_dataset(tmp_path / "rgba", splits=("train",))
     frames = []
     for i in range(len(dataset)):
         image = dataset.images[i].float()
@@ -201,6 +205,6 @@ def test_photographs_without_alpha_of_several_sizes(sphere_data, tmp_path):
     folder = tmp_path / "run"
     config = FitConfig(data=tmp_path / "transforms.json", output=folder, steps=100, finest=64)
     fit(dataclasses.replace(config, samples=40_000))
-    assert psnr_of(folder) > 12  # measured 13.0 to 13.5
+    assert psnr_of(folder) > 22  # measured 25.1, of views not fitted
     background = Run.load(folder).config["background"]
     assert len(background) == 3 and all(0 < value < 1 for value in background)
