@@ -32,7 +32,7 @@ def test_outputs(run):
     inside = torch.nn.functional.max_pool2d(1 - truth["opacity"][None, None], 5, 1, 2)[0, 0] == 0
     assert (found["opacity"][inside] > 0.95).all()  # measured 0.99
     distance = (found["ray_distance"] - truth["ray_distance"])[inside].abs()
-    assert distance.median() < 0.1  # measured 0.043
+    assert distance.median() < 0.1  # measured 0.043, the worst of 3 seeds
     cosine = (found["normal"] * truth["normal"]).sum(-1)[inside]
     assert cosine.median() > math.cos(math.radians(25))  # measured 15.5 degrees
     length = found["normal"].norm(dim=-1)

@@ -24,7 +24,7 @@ def psnr_of(folder) -> float:
 
 
 def test_fit_reaches_a_psnr_and_writes_a_run(fitted):
-    assert psnr_of(fitted) > 28  # measured 31.1
+    assert psnr_of(fitted) > 40  # measured 46.0
     names = {p.name for p in fitted.iterdir()}
     assert names >= {"config.json", "cameras.json", "metrics.json", "logs", "previews"}
     assert [n for n in names if n.endswith(".safetensors")] and not [
@@ -203,8 +203,8 @@ def test_photographs_without_alpha_of_several_sizes(tmp_path):
         )
     write_json(tmp_path / "transforms.json", {"frames": frames})
     folder = tmp_path / "run"
-    config = FitConfig(data=tmp_path / "transforms.json", output=folder, steps=100, finest=64)
+    config = FitConfig(data=tmp_path / "transforms.json", output=folder, steps=200, finest=64)
     fit(dataclasses.replace(config, samples=40_000))
-    assert psnr_of(folder) > 22  # measured 25.1, of views not fitted
+    assert psnr_of(folder) > 23  # measured 29.1, of views not fitted; 24.7 the worst of 4 seeds
     background = Run.load(folder).config["background"]
     assert len(background) == 3 and all(0 < value < 1 for value in background)
