@@ -77,9 +77,11 @@ class SphereRun:
         return {name: everything[name] for name in outputs}
 
 
-def write_blender(folder, run: "SphereRun", count: int = 3) -> None:
+def write_blender(
+    folder, run: "SphereRun", count: int = 3, width: int = 32, height: int = 24
+) -> None:
     """The sphere as a Blender set: RGBA on nothing, so white comes from compositing."""
-    cameras = cameras_around(count)
+    cameras = cameras_around(count, width, height)
     fov = 2 * math.atan(cameras.width[0].item() / 2 / cameras.fx[0].item())
     for split in ("train", "test"):
         frames = []

@@ -13,8 +13,11 @@ from nerfkit.training import FitConfig, fit
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Run:
     folder = tmp_path_factory.mktemp("scene")
-    write_blender(folder, SphereRun(folder, folder, cameras_around(14)), count=14)
-    output = fit(FitConfig(data=folder, output=folder / "run", steps=200, finest=64))
+    # Voxels of `finest` are 0.044 wide, pixels 0.06 at the sphere: with larger pixels, or fewer
+    # views, colours fit long before the surface is where it should be.
+    write_blender(folder, SphereRun(folder, folder), count=20, width=64, height=48)
+    config = FitConfig(data=folder, output=folder / "run", steps=200, finest=64, samples=40_000)
+    output = fit(config)
     return Run.load(output)
 
 
@@ -29,9 +32,9 @@ def test_outputs(run):
     inside = torch.nn.functional.max_pool2d(1 - truth["opacity"][None, None], 5, 1, 2)[0, 0] == 0
     assert (found["opacity"][inside] > 0.95).all()  # measured 0.99
     distance = (found["ray_distance"] - truth["ray_distance"])[inside].abs()
-    assert distance.median() < 0.2  # measured 0.13
+    assert distance.median() < 0.1  # measured 0.043, the worst of 3 seeds
     cosine = (found["normal"] * truth["normal"]).sum(-1)[inside]
-    assert cosine.median() > math.cos(math.radians(40))  # measured 32 degrees
+    assert cosine.median() > math.cos(math.radians(25))  # measured 15.5 degrees
     length = found["normal"].norm(dim=-1)
     assert ((length - 1).abs() < 1e-3)[inside].all()
     outside = found["opacity"] < 1e-3
@@ -47,7 +50,7 @@ def test_rays_that_miss_see_the_background(run):
 
 
 def test_what_a_run_knows(run):
-    assert len(run.train_cameras) == 14 and run.iteration == 200
+    assert len(run.train_cameras) == 20 and run.iteration == 200
     assert run.config["background"] == "white" and run.config["downscale"] == 1
     assert run.scene_box.shape == (2, 3) and (run.scene_box[1] > run.scene_box[0]).all()
     assert len(run.field.depths) == 1

@@ -104,6 +104,8 @@ class FastField:
             # uniform of variance 1 / n_in, as suits layers with ReLU between
             weight = torch.rand(n_out * n_in, generator=generator) * 2 - 1
             layers += [weight * math.sqrt(3 / n_in), torch.zeros(n_out)]
+        # nothing looks different from elsewhere until the fit finds that it does
+        layers[0].view(shape.widths[1], -1)[:, FEATURES:] = 0
         density = large_zeros(len(vertices))
         return FastField(shape, octree, vertices, density, features, torch.cat(layers))
 

@@ -37,6 +37,9 @@ DENSITY_GAIN = 500.0
 # cube where it is full of fog.
 CARVED_BIAS, FULL_BIAS = -3.0, -6.0
 CARVED_START, FULL_START = 6, 6  # depth of the octree at the first step
+# Before this part of a fit, colours are the same from all sides: one that changes with the
+# direction explains a surface at a wrong depth as well as a right one.
+DIRECTIONS_FROM = 0.1
 DEEPEST_AUTO = 8
 MOST_LEAVES = 5_000_000  # of an octree that is still divided: memory, about 400 bytes a leaf
 FEWEST_LEAVES = 64
@@ -169,6 +172,7 @@ class _Fit:
             state.step,
             config.early_stop,
             config.weight_min,
+            directions=progress >= DIRECTIONS_FROM,
         )
         loss = float(fitted.squared_errors.mean()) / 3
         if not math.isfinite(loss):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.fields.fast import FastField, large_zeros, move
-from nerfkit.kernels.fused_render import Fitted, fit_rays
+from nerfkit.kernels.fused_render import FEATURES, Fitted, fit_rays
 from nerfkit.kernels.level_sum import level_sum_
 from nerfkit.kernels.sparse_adam import adam_step_, sparse_adam_step_
 from nerfkit.octree import Octree
@@ -84,12 +84,14 @@ class Optimiser:
         number: int,
         early_stop: float,
         weight_min: float,
+        directions: bool = True,
     ) -> Fitted:
         """Render rays on `background` [R, 3], compare with the batch, and take one step.
 
         Args:
             jitter: [R] in [0, 1), shifts the samples of a ray.
             number: of the step, from 1.
+            directions: whether the network learns what depends on the direction of view.
         """
         field = self.field
         targets = torch.lerp(background, batch.colors, batch.alphas)
@@ -108,6 +110,10 @@ class Optimiser:
             weight_min=weight_min,
             **field.sampling(field.shape.step_voxels),
         )
+        if not directions:
+            widths = field.shape.widths
+            first = self.network_gradient[: widths[0] * widths[1]].view(widths[1], widths[0])
+            first[:, FEATURES:] = 0
         level_sum_(self.density_gradient, field.vertices, transposed=True)
         torch.ne(self.density_gradient, 0, out=self.density_touched.view(torch.bool))
         for name, rate in (("density", rates.density), ("features", rates.features)):

@@ -9,6 +9,7 @@ import time
 import pytest
 import torch
 from safetensors.torch import load_file
+from sphere_run import SphereRun, write_blender
 
 from nerfkit.data import load_dataset
 from nerfkit.errors import NerfkitError
@@ -23,7 +24,7 @@ def psnr_of(folder) -> float:
 
 
 def test_fit_reaches_a_psnr_and_writes_a_run(fitted):
-    assert psnr_of(fitted) > 28  # measured 31.1
+    assert psnr_of(fitted) > 40  # measured 46.0
     names = {p.name for p in fitted.iterdir()}
     assert names >= {"config.json", "cameras.json", "metrics.json", "logs", "previews"}
     assert [n for n in names if n.endswith(".safetensors")] and not [
@@ -167,10 +168,13 @@ def test_views_held_out(make_fit, tmp_path):
     assert list((folder / "previews").glob("*_held-out.png"))
 
 
-def test_photographs_without_alpha_of_several_sizes(sphere_data, tmp_path):
+def test_photographs_without_alpha_of_several_sizes(tmp_path):
     import imageio.v3 as imageio
 
-    dataset = load_dataset(sphere_data, splits=("train",))
+    # Every eighth is held out, which leaves 26 degrees between the views beside it. At twice that,
+    # what lies before it is seen by no other, and no fit of a plain backdrop can tell (14 dB).
+    write_blender(tmp_path / "rgba", SphereRun(tmp_path), count=28)
+    dataset = load_dataset(tmp_path / "rgba", splits=("train",))
     frames = []
     for i in range(len(dataset)):
         image = dataset.images[i].float()
@@ -199,8 +203,8 @@ def test_photographs_without_alpha_of_several_sizes(sphere_data, tmp_path):
         )
     write_json(tmp_path / "transforms.json", {"frames": frames})
     folder = tmp_path / "run"
-    config = FitConfig(data=tmp_path / "transforms.json", output=folder, steps=100, finest=64)
+    config = FitConfig(data=tmp_path / "transforms.json", output=folder, steps=200, finest=64)
     fit(dataclasses.replace(config, samples=40_000))
-    assert psnr_of(folder) > 12  # measured 13.0 to 13.5
+    assert psnr_of(folder) > 23  # measured 29.1, of views not fitted; 24.7 the worst of 4 seeds
     background = Run.load(folder).config["background"]
     assert len(background) == 3 and all(0 < value < 1 for value in background)
