@@ -1,4 +1,4 @@
-"""nerfkit bench: rows say what was measured, wrong kernels are found, errors come before the work."""
+"""nerfkit bench: rows say what was measured, wrong kernels are found, errors come first."""
 
 import json
 
