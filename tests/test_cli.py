@@ -104,10 +104,12 @@ def test_each_command_has_help(command, capsys):
     ],
     ids=" ".join,
 )
-def test_wrong_arguments_exit_with_2(arguments, capsys):
+def test_wrong_arguments_are_one_line(arguments, capsys):
     assert cli.main(arguments) == 2
-    shown = capsys.readouterr()
-    assert "Traceback" not in shown.err and shown.err
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("nerfkit: error: ")
+    assert arguments[-1] in lines[0] or "required" in lines[0].lower()
+    assert not set("│╭─╰") & set(lines[0])
 
 
 def test_fit_spellings(fitted):

@@ -65,11 +65,18 @@ inline vf floor(vf v) {
     return truncated - select(truncated > v, splat(1.f), splat(0.f));
 }
 
+// Keeps fast-math from reordering across v: the two parts of a constant must not be folded into one.
+#if defined(__has_builtin) && __has_builtin(__builtin_assoc_barrier)
+inline vf ordered(vf v) { return __builtin_assoc_barrier(v); }
+#else
+inline vf ordered(vf v) { return v; }
+#endif
+
 // exp(x), relative error below 2e-7 on [-87, 88]; clamped outside.
 inline vf exp(vf x) {
     x = min(max(x, splat(-87.3f)), splat(88.3f));
     const vf n = floor(x * 1.44269504088896341f + 0.5f);
-    vf r = x - n * 0.693359375f;
+    vf r = ordered(x - n * 0.693359375f);
     r = r - n * -2.12194440e-4f;
     vf p = splat(1.9875691500e-4f);
     p = p * r + 1.3981999507e-3f;

@@ -7,11 +7,14 @@ Exit codes: 0 done; 2 wrong arguments or something the user can mend (one line o
 130 interrupted from the keyboard. Any other exception keeps its traceback: it is a bug.
 """
 
+import contextlib
 import difflib
+import functools
 import importlib
+import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from nerfkit import __version__
 from nerfkit.errors import NerfkitError
@@ -52,19 +55,47 @@ def usage() -> str:
     )
 
 
-def _run(command: str, arguments: Sequence[str]) -> None:
+def _bind(command: str, arguments: Sequence[str]) -> Callable[[], None]:
+    """The sub-command with its arguments, not called yet.
+
+    Raises:
+        NerfkitError: for arguments that tyro does not take, in one line where it draws a box.
+        SystemExit: after help that was asked for.
+    """
     import tyro
 
     target, summary = COMMANDS[command]
-    module, function = target.split(":")
-    tyro.cli(
-        getattr(importlib.import_module(module), function),
-        prog=f"nerfkit {command}",
-        description=summary[0].upper() + summary[1:] + ".",
-        args=arguments,
-        # `--flag` alone, not a `--flag/--no-flag` pair; the order of the documented usage is kept
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+    module, name = target.split(":")
+    function = getattr(importlib.import_module(module), name)
+
+    @functools.wraps(function)
+    def bind(*args: object, **kwargs: object) -> Callable[[], None]:
+        return functools.partial(function, *args, **kwargs)
+
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                bind,
+                prog=f"nerfkit {command}",
+                description=summary[0].upper() + summary[1:] + ".",
+                args=arguments,
+                # `--flag` alone, not a `--flag/--no-flag` pair; the documented order is kept
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
+    except SystemExit as leaving:
+        if not leaving.code:
+            raise
+        raise NerfkitError(
+            f"{_unboxed(complaint.getvalue())}; nerfkit {command} --help explains the arguments"
+        ) from None
+
+
+def _unboxed(text: str) -> str:
+    """What a box of lines says above its first rule, without its frame."""
+    inside = [line.strip("│ ") for line in text.splitlines() if line.startswith("│")]
+    rules = [i for i, line in enumerate(inside) if line and not line.strip("─")]
+    return " ".join(inside[: rules[0]] if rules else inside).rstrip(" .")
 
 
 def _fail(message: str) -> int:
@@ -92,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = f"did you mean {near[0]!r}?" if near else f"there is: {', '.join(COMMANDS)}"
         return _fail(f"unknown command {command!r}; {hint}")
     try:
-        _run(command, rest)
+        _bind(command, rest)()
         sys.stdout.flush()
     except NerfkitError as error:
         return _fail(str(error))
@@ -104,6 +135,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kept = f": {interrupt}" if str(interrupt) else ""
         print(f"nerfkit: interrupted{kept}", file=sys.stderr)
         return 130
-    except SystemExit as leaving:  # tyro has printed its message, or the help that was asked for
+    except SystemExit as leaving:  # tyro has printed the help that was asked for
         return int(leaving.code or 0)
     return 0

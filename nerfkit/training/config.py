@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nerfkit.errors import NerfkitError
+from nerfkit.kernels.fused_mlp.cpu import MAX_LAYERS, MAX_WIDTH
 from nerfkit.kernels.fused_render import MAX_BANDS
 
 DEFAULT_MINUTES = 5.0
+# A longer fit has the time for a finer grid and larger batches.
+LONG_MINUTES, LONG_STEPS = 10.0, 5000
 FINEST = (32, 64, 128, 256, 512, 1024)
 
 
@@ -36,9 +39,10 @@ class FitConfig:
     background: Literal["white", "black"] = "white"
     """What images with alpha are shown and measured on."""
     holdout: int | None = None
-    """Training views kept out of the fit to watch it by; by default 1 of fits over 10 minutes."""
-    samples: int = 200_000
-    """Samples along rays a step; the number of rays follows from it."""
+    """Training views kept out of the fit to watch it by; by default 1 of a long fit."""
+    samples: int | None = None
+    """Samples along rays a step, from which the number of rays follows; by default 200000, in a
+    long fit twice as many."""
     lr_density: float = 0.5
     """Learning rate of the density."""
     lr_features: float = 0.05
@@ -90,12 +94,27 @@ class FitConfig:
             )
         if not 1 <= self.bands <= MAX_BANDS:
             raise NerfkitError(f"--bands: want 1 to {MAX_BANDS}, got {self.bands}")
+        if not all(1 <= width <= MAX_WIDTH for width in self.hidden):
+            given = " ".join(map(str, self.hidden))
+            raise NerfkitError(f"--hidden: want widths of 1 to {MAX_WIDTH} units, got {given}")
+        if len(self.hidden) >= MAX_LAYERS:
+            raise NerfkitError(f"--hidden: want fewer than {MAX_LAYERS} widths")
         if self.holdout is not None and self.holdout < 0:
             raise NerfkitError(f"--holdout: want a number of views, got {self.holdout}")
 
     def budget_minutes(self) -> float | None:
         """Minutes of the fit; None if steps limit it."""
         return None if self.steps else self.minutes or DEFAULT_MINUTES
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the fit takes more than 10 minutes or 5000 steps."""
+        return (self.minutes or 0) > LONG_MINUTES or (self.steps or 0) > LONG_STEPS
+
+    @property
+    def samples_a_step(self) -> int:
+        """`samples`, or its default."""
+        return self.samples or (400_000 if self.is_long else 200_000)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without `resume`; paths are absolute."""

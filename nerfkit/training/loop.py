@@ -1,7 +1,9 @@
 """Fitting a field to a set of posed photographs: from a folder of images to a written run."""
 
 import math
+import shutil
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -40,8 +42,10 @@ CARVED_START, FULL_START = 6, 6  # depth of the octree at the first step
 # Before this part of a fit, colours are the same from all sides: one that changes with the
 # direction explains a surface at a wrong depth as well as a right one.
 DIRECTIONS_FROM = 0.1
-DEEPEST_AUTO = 8
-MOST_LEAVES = 5_000_000  # of an octree that is still divided: memory, about 400 bytes a leaf
+DEEPEST_AUTO, DEEPEST_LONG = 8, 9
+MOST_LEAVES = 3_500_000  # after a division: memory, about 700 bytes a leaf
+# Where a division would make more, only the heaviest voxels are kept, if those left out weigh less.
+LEFT_OUT_WEIGHT = 0.3
 FEWEST_LEAVES = 64
 FIRST_SAMPLES_PER_RAY = 60.0
 FEWEST_RAYS, MOST_RAYS = 2048, 65536
@@ -144,17 +148,16 @@ class _Fit:
                 self._report(progress, window)
                 self._save_if_due(progress)
         state.progress = budget.progress(state.step)
+        self._save_or_spare()
         if interrupted.is_set() and state.progress < 1:
-            self._save()
             raise KeyboardInterrupt(
                 f"step {state.step} is kept in {self.folder}; --resume goes on from there"
             )
-        self._save()
         self._finish(window)
 
     def _step(self, progress: float, window: "_Window") -> None:
         config, state = self.config, self.state
-        wanted = int(config.samples / max(state.samples_per_ray, 1.0))
+        wanted = int(config.samples_a_step / max(state.samples_per_ray, 1.0))
         n_rays = min(MOST_RAYS, max(FEWEST_RAYS, wanted)) // 64 * 64
         batch = self.pixels.draw(n_rays, self.generator)
         n_rays = len(batch.origins)
@@ -198,12 +201,17 @@ class _Fit:
                     "warning: every voxel weighs too little to keep; kept the heaviest ones. Are "
                     "the camera poses and the background right?"
                 )
-        octree = octree.keep(octree.dilate(keep))
-        wanted = min(self.finest, self.state.first_depth + divisions(self.state.step))
+        keep = octree.dilate(keep)
         depths = self.field.depths
-        if octree.depth < wanted and 8 * len(octree) <= MOST_LEAVES:
-            octree = octree.subdivide()
-            depths = [*depths, octree.depth]
+        wanted = min(self.finest, self.state.first_depth + divisions(self.state.step))
+        if octree.depth < wanted:
+            keep, fits = _room_to_divide(keep, weights)
+            octree = octree.keep(keep)
+            if fits:
+                octree = octree.subdivide()
+                depths = [*depths, octree.depth]
+        else:
+            octree = octree.keep(keep)
         self.optimiser.relayout(octree, depths)
         self.pixels.keep_hit(self.field.hits)
         self.budget.reserve = max(
@@ -272,6 +280,21 @@ class _Fit:
     def _save(self) -> None:
         self.state.elapsed = self.budget.elapsed()
         checkpoint.save(self.folder, self.optimiser, self.generator, self.state)
+
+    def _save_or_spare(self) -> None:
+        """Save; where the output folder takes no more, into a temporary one."""
+        try:
+            self._save()
+        except NerfkitError as error:
+            spare = Path(tempfile.mkdtemp(prefix="nerfkit-run-"))
+            try:
+                checkpoint.save(spare, self.optimiser, self.generator, self.state)
+                shutil.copy(self.folder / "config.json", spare)
+                shutil.copy(self.folder / "cameras.json", spare)
+            except (NerfkitError, OSError):
+                shutil.rmtree(spare, ignore_errors=True)
+                raise error from None
+            raise NerfkitError(f"{error}; the run is kept in {spare}") from error
 
     def _finish(self, window: "_Window") -> None:
         state = self.state
@@ -398,7 +421,7 @@ def _n_held(config: FitConfig, n_views: int) -> int:
         return 0
     if config.holdout is not None:
         return min(config.holdout, n_views // 2)
-    return 1 if (config.minutes or 0) > 10 else 0
+    return int(config.is_long)
 
 
 def _split(views: Tensor, n_held: int) -> tuple[Tensor, Tensor]:
@@ -407,6 +430,19 @@ def _split(views: Tensor, n_held: int) -> tuple[Tensor, Tensor]:
     if n_held:
         held[torch.linspace(0, len(views) - 1, n_held + 2)[1:-1].round().long()] = True
     return views[~held], views[held]
+
+
+def _room_to_divide(keep: Tensor, weights: Tensor) -> tuple[Tensor, bool]:
+    """Which leaves [n] to keep so that their children are not too many, and whether that works."""
+    most = MOST_LEAVES // 8
+    if int(keep.sum()) <= most:
+        return keep, True
+    heaviest = weights.topk(most)
+    if float(heaviest.values[-1]) > LEFT_OUT_WEIGHT:
+        return keep, False
+    chosen = torch.zeros_like(keep)
+    chosen[heaviest.indices] = True
+    return chosen & keep, True
 
 
 def _finest_depth(config: FitConfig, field: FastField, cameras: Cameras) -> int:
@@ -420,4 +456,5 @@ def _finest_depth_of(config: FitConfig, octree: Octree, cameras: Cameras) -> int
     centre = (octree.box_min + octree.size / 2).double()
     distance = (cameras.c2w[:, :, 3] - centre).norm(dim=1).clamp_min(octree.size / 2)
     pixel = float((distance / cameras.fx).median())
-    return min(DEEPEST_AUTO, max(5, math.floor(math.log2(octree.size / pixel))))
+    deepest = DEEPEST_LONG if config.is_long else DEEPEST_AUTO
+    return min(deepest, max(5, math.floor(math.log2(octree.size / pixel))))

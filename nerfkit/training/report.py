@@ -86,7 +86,8 @@ class Reporter:
     def show(self, step: int, progress: float, seconds_left: float, figures: Figures) -> None:
         """Bring the progress line up to date, or print one where there is no terminal."""
         self._shown = time.monotonic()
-        text = f"{figures.line(step)}  {seconds_left:.0f} s left"
+        left = f"  {seconds_left:.0f} s left" if math.isfinite(seconds_left) else ""
+        text = figures.line(step) + left
         if self.console.is_terminal:
             self.progress.update(self.task, completed=progress, description=text, refresh=True)
         else:

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -115,6 +116,12 @@ def test_an_existing_run_is_not_overwritten(fitted, make_fit):
     assert (fitted / checkpoint.CHECKPOINT).stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize("hidden", [(0,), (64, 7000), (8,) * 16])
+def test_a_network_out_of_range(make_fit, tmp_path, hidden):
+    with pytest.raises(NerfkitError, match="--hidden: want"):
+        make_fit(tmp_path / "run", hidden=hidden)
+
+
 def test_output_that_cannot_be_written(make_fit, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(NerfkitError, match="cannot be written to"):
@@ -155,10 +162,52 @@ def test_a_disk_full_at_the_end_keeps_the_older_checkpoint(make_fit, tmp_path, m
     assert Run.load(folder).iteration == 8
 
 
+def test_a_run_that_no_longer_fits_is_kept_elsewhere(make_fit, tmp_path, monkeypatch):
+    save, spare = checkpoint.save_file, tmp_path / "spare"
+
+    def full(tensors, name, metadata):
+        if spare not in Path(name).parents:
+            raise checkpoint.SafetensorError("I/O error: No space left on device")
+        save(tensors, name, metadata)
+
+    def mkdtemp(prefix):
+        spare.mkdir()
+        return str(spare)
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr(loop.tempfile, "mkdtemp", mkdtemp)
+    with pytest.raises(NerfkitError, match=f"No space left on device.*is kept in {spare}"):
+        make_fit(tmp_path / "run", steps=5)
+    monkeypatch.setattr(checkpoint, "save_file", save)
+    assert Run.load(spare).iteration == 5
+    make_fit(spare, steps=8, resume=True)
+
+
 def test_every_voxel_pruned_keeps_the_heaviest(make_fit, tmp_path, capsys):
     folder = make_fit(tmp_path / "run", steps=70, prune_weight=0.999999)
     assert len(Run.load(folder).field.octree) >= loop.FEWEST_LEAVES
     assert capsys.readouterr().err.count("every voxel weighs too little") == 1
+
+
+def test_too_many_voxels_to_divide_keep_the_heaviest(monkeypatch):
+    monkeypatch.setattr(loop, "MOST_LEAVES", 24)
+    keep = torch.tensor([True, True, True, True, False])
+    weights = torch.tensor([0.9, 0.1, 0.5, 0.2, 0.0])
+    chosen, fits = loop._room_to_divide(keep, weights)
+    assert fits and chosen.tolist() == [True, False, True, True, False]
+    # what would be left out weighs too much: nothing is, and nothing is divided
+    chosen, fits = loop._room_to_divide(keep, weights + 0.3)
+    assert not fits and chosen.tolist() == keep.tolist()
+    monkeypatch.setattr(loop, "MOST_LEAVES", 32)
+    chosen, fits = loop._room_to_divide(keep, weights + 0.3)
+    assert fits and chosen.tolist() == keep.tolist()
+
+
+def test_long_fits_take_larger_steps():
+    config = FitConfig("data", "run", minutes=20)
+    assert config.is_long and config.samples_a_step == 400_000
+    assert not FitConfig("data", "run", minutes=5).is_long
+    assert FitConfig("data", "run", minutes=20, samples=1000).samples_a_step == 1000
 
 
 def test_views_held_out(make_fit, tmp_path):
