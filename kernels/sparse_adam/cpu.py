@@ -10,7 +10,7 @@ def adam_step_(
     params: torch.Tensor,  # [N, C]
     grads: torch.Tensor,  # [N, C]
     exp_avg: torch.Tensor,  # [N, C]
-    exp_avg_sq: torch.Tensor,  # [N, C]
+    exp_avg_sq: torch.Tensor,  # [N, C] or [N, 1]
     touched: torch.Tensor | None,  # [N] uint8; None updates all rows
     *,
     lr: float | torch.Tensor,
@@ -25,7 +25,8 @@ def adam_step_(
     rates = torch.as_tensor(lr, dtype=torch.float64).expand(columns) / (1 - b1**step)
     _native.call(
         "nk_adam_step",
-        *(params, grads, exp_avg, exp_avg_sq, touched, rows, columns, rates.float().contiguous()),
+        *(params, grads, exp_avg, exp_avg_sq, touched, rows, columns, exp_avg_sq.shape[1]),
+        rates.float().contiguous(),
         *(1 - float(b1), 1 - float(b2), float(eps), (1 - b2**step) ** -0.5),
     )
     for changed in (params, grads, exp_avg, exp_avg_sq):

@@ -26,9 +26,9 @@ from nerfkit.octree import Octree
 
 # Steps of a rendering are no longer than this, in finest voxels; a fit, which shifts its samples at
 # random, does with longer ones.
-RENDER_STEP = 0.5
-RENDER_STOP = 1e-3  # of transmittance
-RENDER_WEIGHT = 1e-3
+RENDER_STEP = 0.6
+RENDER_STOP = 2e-3  # of transmittance
+RENDER_WEIGHT = 2e-3
 HIT_DEPTH = 6
 
 

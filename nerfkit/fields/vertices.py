@@ -44,11 +44,11 @@ class Vertices:
             nodes = octree.nodes_at(depth)
             # The 8 corners lie in the bricks of the lowest and the highest: corners of that box.
             low, high = nodes >> 2, (nodes + 1) >> 2
-            stacked = [
-                torch.stack([(high if c >> a & 1 else low)[:, a] for a in range(3)], dim=1)
-                for c in range(8)
-            ]
-            level = torch.unique(torch.cat([torch.unique(morton_encode(s)) for s in stacked]))
+            found = []
+            for c in range(8):
+                corner = torch.stack([(high if c >> a & 1 else low)[:, a] for a in range(3)], dim=1)
+                found.append(torch.unique(morton_encode(corner)))
+            level = torch.unique(torch.cat(found))
             n = (1 << depth) // 4 + 1
             bricks = morton_decode(level)
             table = torch.zeros(n**3, dtype=torch.int32)

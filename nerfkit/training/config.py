@@ -63,8 +63,8 @@ class FitConfig:
     """Rays end where their transmittance falls below this."""
     prune_weight: float = 0.02
     """Voxels that never weighed this much are emptied, unless a neighbour did."""
-    hidden: tuple[int, ...] = (64,)
-    """Units of the colour network's hidden layers."""
+    hidden: tuple[int, ...] | None = None
+    """Units of the colour network's hidden layers; by default 64, in a long fit 64 64."""
     bands: int = 3
     """Bands of spherical harmonics of the view direction."""
 
@@ -94,10 +94,10 @@ class FitConfig:
             )
         if not 1 <= self.bands <= MAX_BANDS:
             raise NerfkitError(f"--bands: want 1 to {MAX_BANDS}, got {self.bands}")
-        if not all(1 <= width <= MAX_WIDTH for width in self.hidden):
-            given = " ".join(map(str, self.hidden))
+        if not all(1 <= width <= MAX_WIDTH for width in self.hidden_units):
+            given = " ".join(map(str, self.hidden_units))
             raise NerfkitError(f"--hidden: want widths of 1 to {MAX_WIDTH} units, got {given}")
-        if len(self.hidden) >= MAX_LAYERS:
+        if len(self.hidden_units) >= MAX_LAYERS:
             raise NerfkitError(f"--hidden: want fewer than {MAX_LAYERS} widths")
         if self.holdout is not None and self.holdout < 0:
             raise NerfkitError(f"--holdout: want a number of views, got {self.holdout}")
@@ -116,6 +116,11 @@ class FitConfig:
         """`samples`, or its default."""
         return self.samples or (400_000 if self.is_long else 200_000)
 
+    @property
+    def hidden_units(self) -> tuple[int, ...]:
+        """`hidden`, or its default."""
+        return self.hidden if self.hidden is not None else (64, 64) if self.is_long else (64,)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without `resume`; paths are absolute."""
         values = dataclasses.asdict(self)
@@ -129,7 +134,8 @@ class FitConfig:
         own = {"data", "output", "minutes", "steps", "resume"}
         names = {f.name for f in dataclasses.fields(FitConfig)} - own
         values = {name: stored[name] for name in names if name in stored}
-        values["hidden"] = tuple(values.get("hidden", self.hidden))
+        if values.get("hidden") is not None:
+            values["hidden"] = tuple(values["hidden"])
         for name in own:
             values[name] = getattr(self, name)
         if self.minutes is None and self.steps is None:

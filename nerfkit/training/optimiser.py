@@ -42,12 +42,11 @@ class Optimiser:
 
     def __init__(self, field: FastField) -> None:
         self.field = field
-        self.moments = {
-            name: torch.zeros_like(field.network)
-            if name in NETWORK_MOMENTS
-            else large_zeros(*(field.density if "density" in name else field.features).shape)
-            for name in MOMENTS + NETWORK_MOMENTS
-        }
+        v = len(field.vertices)
+        self.moments = {name: torch.zeros_like(field.network) for name in NETWORK_MOMENTS}
+        # one mean square for the features of a vertex
+        for name in MOMENTS:
+            self.moments[name] = large_zeros(*((v, FEATURES) if name == "features_mean" else (v,)))
         self.network_gradient = torch.zeros_like(field.network)
         self._allocate()
 
@@ -123,9 +122,8 @@ class Optimiser:
                 self.moments[f"{name}_mean"],
                 self.moments[f"{name}_square"],
             )
-            columns = 1 if name == "density" else field.features.shape[1]
             sparse_adam_step_(
-                *(tensor.view(-1, columns) for tensor in tensors),
+                *(tensor.view(len(field.vertices), -1) for tensor in tensors),
                 getattr(self, f"{name}_touched"),
                 lr=rate,
                 betas=BETAS,
