@@ -42,12 +42,14 @@ class Vertices:
         codes, tables, coords, offset = [], [], [torch.zeros(1, 3, dtype=torch.int64)], 1
         for depth in depths:
             nodes = octree.nodes_at(depth)
-            # The 8 corners lie in the bricks of the lowest and the highest: corners of that box.
-            low, high = nodes >> 2, (nodes + 1) >> 2
+            # A node has its corners in its own brick; at the brick's upper faces in the next as well.
+            at_face = nodes & 3 == 3
             found = []
             for c in range(8):
-                corner = torch.stack([(high if c >> a & 1 else low)[:, a] for a in range(3)], dim=1)
-                found.append(torch.unique(morton_encode(corner)))
+                axes = [a for a in range(3) if c >> a & 1]
+                bricks = nodes[at_face[:, axes].all(dim=1)] >> 2
+                bricks[:, axes] += 1
+                found.append(torch.unique(morton_encode(bricks)))
             level = torch.unique(torch.cat(found))
             n = (1 << depth) // 4 + 1
             bricks = morton_decode(level)

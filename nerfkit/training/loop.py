@@ -43,7 +43,7 @@ CARVED_START, FULL_START = 6, 6  # depth of the octree at the first step
 # direction explains a surface at a wrong depth as well as a right one.
 DIRECTIONS_FROM = 0.1
 DEEPEST_AUTO, DEEPEST_LONG = 8, 9
-MOST_LEAVES = 3_500_000  # after a division: memory, about 600 bytes a leaf
+MOST_LEAVES = 3_200_000  # after a division: memory, about 600 bytes a leaf
 # Where a division would make more, only the heaviest voxels are kept, if those left out weigh less.
 LEFT_OUT_WEIGHT = 0.3
 FEWEST_LEAVES = 64
