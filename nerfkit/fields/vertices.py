@@ -42,7 +42,7 @@ class Vertices:
         codes, tables, coords, offset = [], [], [torch.zeros(1, 3, dtype=torch.int64)], 1
         for depth in depths:
             nodes = octree.nodes_at(depth)
-            # A node has its corners in its own brick; at the brick's upper faces in the next as well.
+            # A node's corners lie in its own brick; at the brick's upper faces in the next as well.
             at_face = nodes & 3 == 3
             found = []
             for c in range(8):
