@@ -13,6 +13,7 @@ import functools
 import importlib
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 
@@ -92,9 +93,10 @@ def _bind(command: str, arguments: Sequence[str]) -> Callable[[], None]:
 
 
 def _unboxed(text: str) -> str:
-    """What a box of lines says above its first rule, without its frame."""
-    inside = [line.strip("│ ") for line in text.splitlines() if line.startswith("│")]
-    rules = [i for i, line in enumerate(inside) if line and not line.strip("─")]
+    """What a box of lines says above its first rule, without its frame and colours."""
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
+    inside = [line.strip("│| ") for line in lines if line.startswith(("│", "|"))]
+    rules = [i for i, line in enumerate(inside) if line and not line.strip("─-")]
     return " ".join(inside[: rules[0]] if rules else inside).rstrip(" .")
 
 

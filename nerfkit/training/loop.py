@@ -49,7 +49,8 @@ LEFT_OUT_WEIGHT = 0.3
 FEWEST_LEAVES = 64
 FIRST_SAMPLES_PER_RAY = 60.0
 FEWEST_RAYS, MOST_RAYS = 2048, 65536
-CHECKPOINT_SECONDS, CHECKPOINT_PROGRESS = 60.0, 0.1
+# Between checkpoints: at least this long, and this many times what the last one took.
+CHECKPOINT_SECONDS, CHECKPOINT_REST = 20.0, 40.0
 PREVIEWS = (0.1, 0.25, 0.5, 0.75)
 PREVIEW_SIDE = 400
 DISK_BYTES_PER_SECOND = 150e6  # a guess, until a checkpoint has been timed
@@ -123,7 +124,7 @@ class _Fit:
         )
         self.budget.reserve = 1.0 + self._checkpoint_bytes() / DISK_BYTES_PER_SECOND
         self.saved = time.monotonic()
-        self.saved_progress = self.state.progress
+        self.save_seconds = 0.0
         self.warned_empty = False
 
     @property
@@ -266,15 +267,13 @@ class _Fit:
         return 110.0 * len(self.field.vertices)
 
     def _save_if_due(self, progress: float) -> None:
-        if (
-            progress - self.saved_progress >= CHECKPOINT_PROGRESS
-            and time.monotonic() - self.saved >= CHECKPOINT_SECONDS
-        ):
+        wait = max(CHECKPOINT_SECONDS, CHECKPOINT_REST * self.save_seconds)
+        if time.monotonic() - self.saved >= wait:
             self.state.progress = progress
-            self.saved_progress = progress
             began = time.monotonic()
             if self.reporter.attempt(self._save):
-                self.budget.reserve = 0.5 + 1.3 * (time.monotonic() - began)
+                self.save_seconds = time.monotonic() - began
+                self.budget.reserve = 0.5 + 1.3 * self.save_seconds
             self.saved = time.monotonic()
 
     def _save(self) -> None:
