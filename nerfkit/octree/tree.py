@@ -14,7 +14,6 @@ from torch import Tensor
 
 from nerfkit.octree.morton import morton_decode, morton_encode
 
-
 MAX_DEPTH = 20  # a code has 60 bits
 
 
