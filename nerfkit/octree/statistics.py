@@ -57,7 +57,7 @@ def statistics_of(octree: Octree) -> Statistics:
     occupied_box = None
     if len(octree):
         corners = torch.stack([cells.amin(0), cells.amax(0) + 1])
-        occupied_box = (low + corners * octree.voxel).tolist()
+        occupied_box = (low + corners.double() * octree.voxel).tolist()
     shared = sum(
         int((octree.find(cells + step) >= 0).sum()) for step in torch.eye(3, dtype=torch.int64)
     )
