@@ -129,9 +129,11 @@ class _Camera:
         seen = (scene.cells + 0.5) @ axes.T
         middle = (seen.amin(0) + seen.amax(0)) / 2
         seen -= middle
-        # Far enough back that no leaf is past the border; one reaches less than 1 from its centre.
+        # Far enough back that no leaf, its corners `reach` from its centre, is past the border.
+        reach = axes.abs().sum(dim=1) / 2
         sides = torch.tensor(size) * (pixel * FILL / 2)
-        distance = (seen[:, 2:] + (seen[:, :2].abs() + 1) / sides).max() + 1
+        width = ((seen.abs() + reach)[:, :2] / sides).amax(dim=1)
+        distance = (seen[:, 2] + width).max() + reach[2]
         middle[2] += distance
         return _Camera(middle @ axes, axes, size, pixel)
 

@@ -29,7 +29,10 @@ def cube_around(points: Tensor, margin: float = MARGIN) -> Cube:
     """A cube round points [N, 3] float64, in its middle, `margin` of its edge free on each side.
 
     Its corner is a float32 number and still no point is outside. One point alone: edge 1.
+    NerfkitError beyond the range of float32.
     """
+    if (largest := float(points.abs().max())) > torch.finfo(torch.float32).max:
+        raise NerfkitError(f"coordinates up to {largest:.3g}: beyond float32; scale them down")
     low, high = points.amin(0), points.amax(0)
     extent = float((high - low).max())
     edge = extent / (1 - 2 * margin) if extent > 0 else 1.0
@@ -37,8 +40,6 @@ def cube_around(points: Tensor, margin: float = MARGIN) -> Cube:
     below = torch.nextafter(box_min, torch.full_like(box_min, -torch.inf))
     box_min = torch.where(box_min.double() > low, below, box_min)
     size = max(edge, float((high - box_min.double()).max()))
-    if not bool(torch.isfinite(box_min).all()):
-        raise NerfkitError(f"coordinates up to {float(points.abs().max()):.3g}: beyond float32")
     return Cube(box_min, size)
 
 
@@ -60,7 +61,7 @@ def from_box(box: Tensor | np.ndarray, depth: int, *, cube: Cube | None = None) 
         raise NerfkitError(
             f"box: want a lowest and a highest corner with space between, got {corners.tolist()}"
         )
-    empty = _empty_tree(cube or cube_around(corners, 0), depth)
+    empty = empty_tree(cube or cube_around(corners, 0), depth)
     first, last = (corners - empty.box_min.double()) / empty.voxel
     # A corner on a face, but for its rounding, does not touch the voxel beyond.
     first = torch.floor(first + SLIVER).clamp_min(0).to(torch.int64)
@@ -96,7 +97,7 @@ def from_occupancy(occupancy: Tensor | np.ndarray, *, cube: Cube | None = None) 
         raise NerfkitError("occupancy: want at least one voxel that is True, got none")
     box_min, size = cube or Cube(torch.zeros(3), float(n))
     depth = (n - 1).bit_length()
-    return _filled(_empty_tree(Cube(box_min, size / n * 2**depth), depth), cells)
+    return _filled(empty_tree(Cube(box_min, size / n * 2**depth), depth), cells)
 
 
 def from_points(
@@ -120,7 +121,7 @@ def from_points(
         # A margin that the tree is too coarse for is left to be cut off.
         room = margin / 2**depth if 0 <= depth <= MAX_DEPTH else 0
         cube = cube_around(wanted, MARGIN + (room if room <= 0.4 else 0))
-    empty = _empty_tree(cube, depth)
+    empty = empty_tree(cube, depth)
     low = empty.box_min.double()
     inside = ((wanted >= low) & (wanted <= low + empty.size)).all(dim=1)
     if not bool(inside.any()):
@@ -137,7 +138,9 @@ def from_points(
 
 def finite(name: str, values: Tensor | np.ndarray, shape: tuple[int | None, int]) -> Tensor:
     """`values` as float64; NerfkitError unless of this shape (None: any but 0) and all finite."""
-    tensor = torch.as_tensor(values).detach().cpu()
+    # Through numpy, because torch makes float32 of a list.
+    tensor = values if isinstance(values, Tensor) else torch.from_numpy(np.asarray(values))
+    tensor = tensor.detach().cpu()
     fits = tensor.dim() == 2 and tensor.shape[1] == shape[1]
     if not fits or (tensor.shape[0] != shape[0] if shape[0] else tensor.shape[0] == 0):
         rows = shape[0] or "N > 0"
@@ -153,7 +156,8 @@ def finite(name: str, values: Tensor | np.ndarray, shape: tuple[int | None, int]
     return tensor
 
 
-def _empty_tree(cube: Cube, depth: int) -> Octree:
+def empty_tree(cube: Cube, depth: int) -> Octree:
+    """A tree without leaves; NerfkitError if there is no such cube or depth."""
     box_min, size = torch.as_tensor(cube[0], dtype=torch.float32), float(cube[1])
     if box_min.shape != (3,) or not bool(torch.isfinite(box_min).all()):
         raise NerfkitError(f"cube: want a finite corner [3], got {box_min.tolist()}")

@@ -11,10 +11,10 @@ import trimesh
 from torch import Tensor
 
 from nerfkit.errors import NerfkitError
-from nerfkit.octree.build import Cube, cube_around, finite
+from nerfkit.octree.build import Cube, cube_around, empty_tree, finite
 from nerfkit.octree.enclosed import enclosed_cells
 from nerfkit.octree.morton import morton_encode
-from nerfkit.octree.tree import MAX_DEPTH, Octree
+from nerfkit.octree.tree import Octree
 
 TOUCH = 1e-9  # of the cube: a surface this near to a voxel touches it, whatever the rounding
 TRIANGLES_AT_ONCE = 1 << 14
@@ -38,18 +38,18 @@ def from_mesh(
             mesh has holes wide enough that it encloses nothing.
     """
     if not isinstance(mesh, trimesh.Trimesh) or len(mesh.faces) == 0:
-        found = f"{type(mesh).__name__} with none"
-        raise NerfkitError(f"mesh: want a trimesh.Trimesh with triangles, got a {found}")
-    if not 0 <= depth <= MAX_DEPTH:
-        raise NerfkitError(f"depth: want 0 to {MAX_DEPTH}, got {depth}")
+        raise NerfkitError(
+            f"mesh: want a trimesh.Trimesh with triangles, got {type(mesh).__name__}"
+            f"{' without' if isinstance(mesh, trimesh.Trimesh) else ''}; "
+            'trimesh.load(..., force="mesh") makes one'
+        )
     corners = torch.tensor(mesh.triangles.reshape(-1, 3), dtype=torch.float64)
     corners = finite("mesh vertices", corners, (None, 3))
-    box_min, size = cube or cube_around(corners)
-    box_min = torch.as_tensor(box_min, dtype=torch.float32)
+    empty = empty_tree(cube or cube_around(corners), depth)
     # From here on the cube is [0, 1]^3.
-    triangles = ((corners - box_min.double()) / size).view(-1, 3, 3)
+    triangles = ((corners - empty.box_min.double()) / empty.size).view(-1, 3, 3)
     parts = [touched_cells(part, depth) for part in triangles.split(TRIANGLES_AT_ONCE)]
-    octree = Octree.from_cells(box_min, size, depth, torch.cat(parts))
+    octree = Octree.from_cells(empty.box_min, empty.size, depth, torch.cat(parts))
     if len(octree) == 0:
         raise NerfkitError("mesh: nothing of it lies in the cube")
     if filled:

@@ -2,11 +2,12 @@
 
 The tree is stored as one byte for each node above the leaves, breadth first from the root and in
 Morton order within a level: bit c says whether child c (x + 2 y + 4 z) exists. That takes a third
-to a half of a byte a leaf, and every sequence of non-zero bytes of the right length is a tree.
+to a half of a byte a leaf for a surface. A checksum covers it and the metadata.
 """
 
 import json
 import math
+import zlib
 from pathlib import Path
 
 import torch
@@ -31,7 +32,9 @@ def save_octree(octree: Octree, path: str | Path) -> None:
         "size": octree.size.hex(),
         "box_min": json.dumps(octree.box_min.tolist()),
     }
-    content = save({"child_masks": child_masks(octree)}, metadata)
+    masks = child_masks(octree)
+    metadata["checksum"] = _checksum(metadata, masks)
+    content = save({"child_masks": masks}, metadata)
     with atomic_write(path) as file:
         file.write(content)
 
@@ -55,6 +58,8 @@ def load_octree(path: str | Path) -> Octree:
     except (SafetensorError, OSError) as error:
         raise NerfkitError(f"{path}: damaged or no safetensors file ({error})") from error
     try:
+        if metadata.pop("checksum") != _checksum(metadata, masks):
+            raise ValueError("its checksum is wrong")
         depth, leaves = int(metadata["depth"]), int(metadata["leaves"])
         size, corner = float.fromhex(metadata["size"]), json.loads(metadata["box_min"])
         box_min = torch.tensor(corner, dtype=torch.float32)
@@ -64,7 +69,7 @@ def load_octree(path: str | Path) -> Octree:
             raise ValueError(f"depth {depth} and edge {size:g}")
         codes = codes_of(masks, depth, leaves)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise NerfkitError(f"{path}: damaged: what it holds is no octree ({error})") from error
+        raise NerfkitError(f"{path}: damaged: what it holds is no octree: {error}") from error
     return Octree(box_min, size, depth, codes)
 
 
@@ -86,7 +91,7 @@ def codes_of(masks: Tensor, depth: int, leaves: int) -> Tensor:
         raise ValueError(f"child_masks is {masks.dtype} of shape {list(masks.shape)}")
     if bool((masks == 0).any()):
         raise ValueError("a node without children")
-    codes, used = torch.zeros(min(leaves, 1), dtype=torch.int64), 0
+    codes, used = torch.zeros(1 if leaves > 0 else 0, dtype=torch.int64), 0
     for _ in range(depth):
         level = masks[used : used + len(codes)]
         if len(level) < len(codes):
@@ -97,3 +102,8 @@ def codes_of(masks: Tensor, depth: int, leaves: int) -> Tensor:
     if used != len(masks) or len(codes) != leaves:
         raise ValueError(f"{len(codes)} leaves and {used} nodes, not {leaves} and {len(masks)}")
     return codes
+
+
+def _checksum(metadata: dict[str, str], masks: Tensor) -> str:
+    text = json.dumps(metadata, sort_keys=True).encode()
+    return f"{zlib.crc32(masks.contiguous().numpy(), zlib.crc32(text)):08x}"
