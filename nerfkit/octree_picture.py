@@ -150,57 +150,58 @@ class _Camera:
 
 def _colours(scene: _Scene, camera: _Camera, directions: Tensor, rows: Tensor) -> Tensor:
     """Colours [R, 3] of rays from the camera through `rows` of pixels."""
-    origins = camera.position.expand_as(directions).contiguous()
-    hit, leaves = scene.first_hits(origins, directions)
     offsets = (torch.arange(SUPERSAMPLED) + 0.5) / SUPERSAMPLED
     down = (rows[:, None] + offsets).reshape(-1, 1) / camera.size[1]
-    top, bottom = (torch.tensor(colour) for colour in BACKGROUND)
+    top, bottom = torch.tensor(BACKGROUND)
     colours = (top + (bottom - top) * down).repeat_interleave(camera.size[0] * SUPERSAMPLED, dim=0)
-    if len(leaves) == 0:
-        return colours
-    directions, cells = directions[hit], scene.cells[leaves]
-    # The face entered is the last one of the three that face the camera to be passed.
-    faces = cells + (directions < 0)
-    crossing = (faces - camera.position) / directions.where(directions != 0, 1e-30)
-    t, axis = crossing.where(directions != 0, -torch.inf).max(dim=1)
-    side = torch.where(directions.gather(1, axis[:, None])[:, 0] < 0, 1, -1)
-    points = camera.position + t[:, None] * directions
-    plane = PLANE_AXES[axis]
-    uv = (points - cells).gather(1, plane).clamp(0, 1)
-
-    light = _light(camera)
-    facing = (light[axis] * side).clamp_min(0)
-    shadow = torch.zeros(len(leaves))
-    lit = facing > 0
-    above = points[lit].scatter(
-        1, axis[lit, None], (faces.gather(1, axis[:, None])[:, 0] + 1e-3 * side)[lit, None]
-    )
-    blocked, _ = scene.first_hits(above, light.expand(len(above), 3).contiguous())
-    shadow[lit] = blocked.float()
-    brightness = AMBIENT + DIRECT * facing * (1 - SHADOW * shadow)
-    brightness = brightness * _corner_light(scene, leaves, axis, side, uv)
-    slope = directions.gather(1, plane) / directions.gather(1, axis[:, None])
-    brightness = brightness * _line_light(uv, t * camera.pixel, slope)
-
-    low, high = scene.cells[:, 2].min(), scene.cells[:, 2].max()
-    height = 2 * ((points[:, 2] - low) / (high + 1 - low))[:, None]
-    lowest, middle, highest = torch.tensor(HEIGHTS)
-    tint = (
-        lowest
-        + (middle - lowest) * height.clamp(0, 1)
-        + (highest - middle) * (height - 1).clamp(0, 1)
-    )
-    colours[hit] = (tint * brightness[:, None]).clamp(0, 1)
+    origins = camera.position.expand_as(directions).contiguous()
+    hit, leaves = scene.first_hits(origins, directions)
+    if len(leaves):
+        colours[hit] = _shade(scene, camera, directions[hit], leaves)
     return colours
 
 
-def _light(camera: _Camera) -> Tensor:
-    """Unit direction [3] towards the light, which moves with the camera about the vertical."""
-    right, _, back = camera.axes
-    level = torch.nn.functional.normalize(back * torch.tensor([1.0, 1.0, 0.0]), dim=0)
-    up = torch.tensor([0.0, 0.0, 1.0])
-    towards = LIGHT[0] * right + LIGHT[1] * level + LIGHT[2] * up
-    return torch.nn.functional.normalize(towards, dim=0)
+def _shade(scene: _Scene, camera: _Camera, directions: Tensor, leaves: Tensor) -> Tensor:
+    """Colours [H, 3] of the leaves [H] that rays [H, 3] from the camera enter."""
+    cells = scene.cells[leaves]
+    # The face entered is the last to be passed of the three that the camera can see.
+    faces = cells + (directions < 0)
+    moving = directions != 0
+    crossings = (faces - camera.position) / directions.where(moving, 1.0)
+    t, axis = crossings.where(moving, -torch.inf).max(dim=1)
+    normal_axis, plane = axis[:, None], PLANE_AXES[axis]
+    side = torch.where(directions.gather(1, normal_axis) < 0, 1, -1)[:, 0]
+    points = camera.position + t[:, None] * directions
+    points.scatter_(1, normal_axis, faces.gather(1, normal_axis).float())
+    uv = (points - cells).gather(1, plane).clamp(0, 1)
+    slope = directions.gather(1, plane) / directions.gather(1, normal_axis)
+
+    brightness = AMBIENT + DIRECT * _direct_light(scene, camera, points, axis, side)
+    brightness *= _corner_light(scene, leaves, axis, side, uv)
+    brightness *= _line_light(uv, t * camera.pixel, slope)
+    low, high = scene.cells[:, 2].min(), scene.cells[:, 2].max() + 1
+    height = 2 * ((points[:, 2:] - low) / (high - low))
+    lowest, middle, highest = torch.tensor(HEIGHTS)
+    tint = torch.lerp(lowest, middle, height.clamp(0, 1))
+    tint = torch.lerp(tint, highest, (height - 1).clamp(0, 1))
+    return (tint * brightness[:, None]).clamp(0, 1)
+
+
+def _direct_light(
+    scene: _Scene, camera: _Camera, points: Tensor, axis: Tensor, side: Tensor
+) -> Tensor:
+    """Light on faces at points [H, 3], by how they are turned and what stands in its way -> [H]."""
+    # The light moves with the camera about the vertical, so that no view is dark.
+    right, up = camera.axes[0], torch.tensor([0.0, 0.0, 1.0])
+    towards = torch.stack([right, torch.linalg.cross(right, up), up])
+    light = torch.nn.functional.normalize(torch.tensor(LIGHT) @ towards, dim=0)
+    facing = (light[axis] * side).clamp_min(0)
+    lit = facing > 0
+    lift = 1e-3 + 1e-6 * scene.octree.resolution  # off the face, and more than float32 rounds
+    off = torch.zeros_like(points).scatter_(1, axis[:, None], side[:, None] * lift)
+    blocked, _ = scene.first_hits((points + off)[lit], light.repeat(int(lit.sum()), 1))
+    facing[lit] *= 1 - SHADOW * blocked.float()
+    return facing
 
 
 def _corner_light(scene: _Scene, leaves: Tensor, axis: Tensor, side: Tensor, uv: Tensor) -> Tensor:
