@@ -160,24 +160,26 @@ def test_nearly_parallel(smallest, backend):
 
 
 @pytest.mark.parametrize("backend", TOLERANCE)
+@pytest.mark.parametrize("edge", [1.0, 49.0])  # 49 * (1 / 49) is not 1 in double
 @pytest.mark.parametrize("n_axes", [0, 1, 2, 3], ids=["inside", "face", "edge", "corner"])
-def test_starting(n_axes, backend):
-    octree, generator = tree(), torch.Generator().manual_seed(5)
-    origins = torch.rand(6000, 3, generator=generator) * 4
-    origins, _ = on_lattice(origins, n_axes, generator)
+def test_starting(n_axes, edge, backend):
+    octree, generator = tree(size=4 * edge), torch.Generator().manual_seed(5)
+    origins, _ = on_lattice(torch.rand(6000, 3, generator=generator) * 4, n_axes, generator)
+    origins = origins * edge
     directions = unit(torch.randn(6000, 3, generator=generator))
     assert check(octree, origins, directions, backend) > 5000
-    # A leaf left behind at t = 0 is not crossed, not even for an instant: the steps of a full tree
-    # from a lattice point are of the size of a leaf, unless two faces are passed at nearly once.
-    full = tree(1.0)
+    # A leaf left behind at t = 0 is not crossed, not even for an instant: of a full tree the first
+    # crossing is as long as the shortest from there on that is longer than nothing.
+    full = tree(1.0, size=4 * edge)
     children, _ = full.children()
-    found = octree_traverse(origins, directions, children, *(full.box_min, 4.0, 2), backend=backend)
-    first = found.packed_info[found.packed_info[:, 1] > 0, 0]
-    enter, leave = intersections(full, origins, directions)
-    length = torch.where(leave > enter, leave - enter, torch.inf)
-    shortest = torch.where(enter == 0, length, torch.inf).amin(1)[found.packed_info[:, 1] > 0]
+    cube = (full.box_min, full.size, full.depth)
+    found = octree_traverse(origins, directions, children, *cube, backend=backend)
+    some = found.packed_info[:, 1] > 0
+    first = found.packed_info[some, 0]
+    enter, leave = intersections(full, origins[some], directions[some])
+    length = torch.where((leave > enter) & (enter == 0), leave - enter, torch.inf).amin(dim=1)
     got = (found.t_ends - found.t_starts)[first].double()
-    torch.testing.assert_close(got, shortest, rtol=4e-7, atol=0)
+    torch.testing.assert_close(got, length, rtol=4e-7, atol=0)  # 1.2e-7 seen
 
 
 @pytest.mark.parametrize("backend", TOLERANCE)
