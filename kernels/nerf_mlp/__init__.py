@@ -1,8 +1,8 @@
 """The network of NeRF (2003.08934, appendix A, figure 7), encodings included, all layers fused.
 
 Symbols: N samples, R rays, P parameters (595,844 for the paper's network). Points are scaled by the
-caller, to about [-pi, pi] or less: the lowest frequency is 1. Outputs are raw; the paper's colour is
-sigmoid(rgb_raw) and its density, per unit of length, relu(sigma_raw).
+caller, to about [-pi, pi] or less: the lowest frequency is 1. Outputs are raw; the paper's colour
+is sigmoid(rgb_raw) and its density, per unit of length, relu(sigma_raw).
 """
 
 import torch
@@ -28,12 +28,12 @@ def nerf_mlp(
 ) -> NerfMlpOutput:
     """Raw colour and density of samples.
 
-    The encoding is that of `frequency_encoding`: the input, then sin and cos of 2^k times it, without
-    the pi of the paper's eq. 4, as in the authors' code. A trunk of `config.depth` layers with ReLU
-    reads the encoded point, which layer `config.skip` gets again in front of the output of the layer
-    before (`skips=[4]` in that code is skip 5: there the layer that comes before is named). From the
-    last of them come sigma and, without activation, as many features; [features, encoded direction]
-    go through a layer with ReLU to rgb.
+    The encoding is that of `frequency_encoding`: the input, then sin and cos of 2^k times it,
+    without the pi of the paper's eq. 4, as in the authors' code. A trunk of `config.depth` layers
+    with ReLU reads the encoded point, which layer `config.skip` gets again, in front of the output
+    of the layer before it (`skips=[4]` in that code is a skip of 5 here: there it names the layer
+    before). From the last come sigma and, without activation, `config.width` features; [features,
+    encoded direction] go through a layer with ReLU and one without to rgb.
 
     The backward recomputes the activations a tile of samples at a time: of the whole batch nothing
     is kept but the arguments. Gradients with respect to points and directions come from the
