@@ -1,8 +1,8 @@
 // Fully connected layers on a tile of samples, forward and backward, wired by rows of buffers.
 //
-// A tile has buffers [panel][rows][LANES] (see panel_gemm.h). A layer reads some consecutive rows of
-// one buffer and writes some of another: inputs that a later layer gets beside the output of an
-// earlier one (a skip, a view direction) lie in the same buffer, and nothing is ever concatenated.
+// A tile has buffers [panel][rows][LANES] (see panel_gemm.h). A layer reads some consecutive rows
+// of one buffer and writes some of another: inputs that a later layer gets beside the output of an
+// earlier one (a skip, a view direction) lie in the same buffer, and nothing is concatenated.
 //
 // Parameters, flat: per layer W [out][in], then b [out].
 #pragma once
@@ -184,7 +184,8 @@ class LayerGradients {
             for (int i = 0; i < in; ++i) {
                 const float* column =
                     sums + int64_t(i / panel::LANES) * out * panel::LANES + i % panel::LANES;
-                for (int o = 0; o < out; ++o) params[int64_t(o) * in + i] += column[o * panel::LANES];
+                for (int o = 0; o < out; ++o)
+                    params[int64_t(o) * in + i] += column[o * panel::LANES];
             }
             const float* bias = sums + layer.grads() - int64_t(out) * VL;
             for (int o = 0; o < out; ++o) params[layer.weights() + o] += hsum(load(bias + o * VL));

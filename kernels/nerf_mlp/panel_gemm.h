@@ -1,8 +1,8 @@
 // Matrix products over a tile of samples, for layers of some hundred units.
 //
 // A tile is cut into panels of LANES samples: X[panel][feature][LANES], each panel one contiguous
-// piece that stays in L1 while the weights stream by. Weights are packed once for many tiles: blocks
-// of ROWS rows, each [k][ROWS], the last block with the rows that are left.
+// piece that stays in L1 while the weights stream by. Weights are packed once for many tiles:
+// blocks of ROWS rows, each [k][ROWS], the last block with the rows that are left.
 #pragma once
 #include <cstdint>
 #include <cstring>
