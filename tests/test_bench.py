@@ -16,7 +16,7 @@ needs_cpp = pytest.mark.skipif(not _native.available(), reason="C++ kernels are 
 LIMITS = {"sgemm_gflops": 50.0, "memcpy_gbs": 10.0, "gather_mrows": 20.0}
 OPS = {
     *("composite", "encodings", "first_hit", "fused_mlp", "fused_render", "importance_sample"),
-    *("level_sum", "octree_traverse", "ray_box", "sample_placement", "sparse_adam"),
+    *("level_sum", "nerf_mlp", "octree_traverse", "ray_box", "sample_placement", "sparse_adam"),
     "voxel_features",
 }
 
