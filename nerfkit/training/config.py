@@ -47,10 +47,10 @@ class FitConfig:
     """Learning rate of the density."""
     lr_features: float = 0.05
     """Learning rate of the features."""
-    lr_network: float = 0.02
-    """Learning rate of the colour network."""
-    lr_decay: float = 0.03
-    """Learning rates at the end, as a part of those at the start."""
+    lr_network: float | None = None
+    """Learning rate of the network; by default 0.02."""
+    lr_decay: float | None = None
+    """Learning rates at the end, as a part of those at the start; by default 0.03."""
     coarsest: int = 32
     """Resolution of the coarsest level."""
     finest: int | None = None
@@ -120,6 +120,16 @@ class FitConfig:
     def hidden_units(self) -> tuple[int, ...]:
         """`hidden`, or its default."""
         return self.hidden if self.hidden is not None else (64, 64) if self.is_long else (64,)
+
+    @property
+    def network_rate(self) -> float:
+        """`lr_network`, or its default."""
+        return 0.02 if self.lr_network is None else self.lr_network
+
+    @property
+    def rate_decay(self) -> float:
+        """`lr_decay`, or its default."""
+        return 0.03 if self.lr_decay is None else self.lr_decay
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without `resume`; paths are absolute."""
