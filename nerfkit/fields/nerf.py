@@ -9,6 +9,8 @@ counts nothing. With an octree of one leaf, the cube, this is the paper's sampli
 stratified samples between near and far, then `n_fine` in proportion to their weights, and the fine
 network sees both. With more leaves, coarse samples are a fixed distance apart, and a ray's samples
 end where the coarse network lets no light through.
+
+With `ndc` the cube is that of nerfkit.fields.ndc, and s and t are distances in it.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from nerfkit.fields.ndc import Ndc, Path
 from nerfkit.fields.spans import Guide, Spans
 from nerfkit.kernels.composite import Composite, composite
 from nerfkit.kernels.first_hit import Occupancy, first_hit
@@ -46,6 +49,7 @@ class NerfShape:
         near: nothing is seen closer to a camera than this, world units.
         most_coarse, n_fine: samples a ray.
         spacing: of the coarse samples, in edges of the cube; 0 for `most_coarse` on every ray.
+        ndc: of a forward-facing scene.
     """
 
     network: NerfMlpConfig
@@ -53,6 +57,7 @@ class NerfShape:
     most_coarse: int
     n_fine: int
     spacing: float
+    ndc: Ndc | None = None
 
 
 class Traced(NamedTuple):
@@ -102,8 +107,14 @@ class NerfField:
 
     def hits(self, origins: Tensor, directions: Tensor) -> Tensor:
         """Which of the rays [R, 3] come close to a leaf of `limit`: [R] bool."""
+        path = self.path(origins, directions)
         step = self.limit.size / 2 ** (HIT_DEPTH + 1)
-        return first_hit(origins, directions, self._nodes, step) < math.inf
+        return first_hit(path.origins, path.directions, self._nodes, step) < math.inf
+
+    def path(self, origins: Tensor, directions: Tensor) -> Path:
+        """World rays [R, 3] in the octree's cube."""
+        ndc = self.shape.ndc
+        return Path(origins, directions) if ndc is None else ndc.path(origins, directions)
 
     def collapsed(self) -> NerfField:
         """The field itself."""
@@ -119,7 +130,7 @@ class NerfField:
         return Rendered(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
     def densities(self, points: Tensor) -> Tensor:
-        """Coarse densities [N] per world unit at world points [N, 3]."""
+        """Coarse densities [N] at points [N, 3], both in units of the octree."""
         rays = torch.zeros(len(points), dtype=torch.int64)
         scaled = (points - self.center) * self.scale
         with torch.no_grad():
@@ -146,9 +157,13 @@ class NerfField:
             early_stop: transmittance of the coarse network behind which there are no samples.
             generator: of the random places of samples; None takes the middle of each stratum.
         """
-        spans = self._guide.spans(origins, directions, self.shape.near)
+        path = self.path(origins, directions)
+        near = self.shape.near if self.shape.ndc is None else 0.0  # it begins there
+        spans = self._guide.spans(path.origins, path.directions, near)
         live = spans.lengths().nonzero()[:, 0]
-        rays = _Rays(self, origins[live], directions[live], background[live], spans.select(live))
+        rays = _Rays(
+            self, path.select(live), directions[live], background[live], spans.select(live)
+        )
         s, edges = rays.strata(generator)
         coarse, seen = rays.march(self.coarse, s, edges, early_stop)
         placed = torch.where(seen, coarse.weights.detach().view_as(s).clamp_min(LEAST_WEIGHT), 0)
@@ -178,8 +193,8 @@ class _Rays:
     """Rays that cross leaves, and how to see along them."""
 
     field: NerfField
-    origins: Tensor
-    directions: Tensor
+    path: Path
+    views: Tensor  # [R, 3] directions in the world
     background: Tensor
     spans: Spans
 
@@ -235,9 +250,9 @@ class _Rays:
     def ask(self, params: Tensor, s: Tensor, rays: Tensor) -> Tensor:
         """rgb_raw and sigma_raw [N, 4] at distances s [N] along `rays` [N]."""
         t = self.spans.select(rays).t(s[:, None])
-        points = self.origins[rays] + t * self.directions[rays]
+        points = self.path.origins[rays] + t * self.path.directions[rays]
         raw = nerf_mlp(
-            *((points - self.field.center) * self.field.scale, self.directions, params),
+            *((points - self.field.center) * self.field.scale, self.views, params),
             ray_indices=rays,
             config=self.field.shape.network,
         )
@@ -251,15 +266,14 @@ class _Rays:
         """Of all s [R, N], with what the network said at those in `asked` (flat indices)."""
         n_rays, n = s.shape
         full = torch.full((n_rays * n, 4), -1.0).index_copy(0, asked, raw)
-        steps, t = self.steps(s, end).view(-1), self.spans.t(s).view(-1) * self.field.scale
+        steps = self.steps(s, end).view(-1)
         packed = torch.stack([torch.arange(n_rays) * n, torch.full((n_rays,), n)], 1)
         out = composite(
-            *(full[:, 3].relu(), full[:, :3].sigmoid()),
-            # the stretch is laid round its sample: depths then are those of the samples
-            *(t - steps / 2, t + steps / 2, packed),
+            *(full[:, 3].relu(), full[:, :3].sigmoid(), torch.zeros_like(steps), steps, packed),
             background=self.background,
         )
-        return out._replace(depths=out.depths / self.field.scale)
+        t = self.path.world(self.spans.t(s))
+        return out._replace(depths=(out.weights.detach().view_as(t) * t).sum(1))
 
 
 def _spread(out: Composite, live: Tensor, background: Tensor, n_rays: int) -> Composite:

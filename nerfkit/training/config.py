@@ -77,6 +77,8 @@ class FitConfig:
     """nerf: samples along a ray for the fine network alone; by default 128, with an octree 16."""
     width: int = 256
     """nerf: units of the networks' layers."""
+    ndc: bool = False
+    """nerf: normalised device coordinates, for photographs that all face one way."""
 
     def check(self) -> None:
         """Raise NerfkitError for the first option that cannot be used."""

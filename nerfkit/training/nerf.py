@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.cameras import Cameras
+from nerfkit.fields.ndc import Ndc
 from nerfkit.fields.nerf import NerfField, NerfShape
 from nerfkit.kernels.nerf_mlp import NerfMlpConfig
 from nerfkit.kernels.sparse_adam import adam_step_
@@ -33,7 +34,8 @@ GUIDE_DEPTH = 6
 SPACING = 1 / 64
 # The octree is learned anew every so many steps; later, when it changes little, every ten times so.
 GUIDE_STEPS, OFTEN_UNTIL = 100, 1000
-GRID = 2  # points along an edge of a leaf
+GRID, FULL_GRID = 2, 1  # points along an edge of a leaf; of very many leaves
+VERY_MANY = 1 << 16
 OCCUPIED_ALPHA = 0.02  # of the way through a leaf
 FEWEST_LEAVES = 64
 
@@ -61,7 +63,6 @@ class NerfLearner:
     def create(
         cls, config: FitConfig, scene: Scene, cameras: Cameras, generator: torch.Generator
     ) -> NerfLearner:
-        del cameras
         width = config.width
         shape = NerfShape(
             network=NerfMlpConfig(width=width, view_width=max(1, width // 2)),
@@ -69,8 +70,10 @@ class NerfLearner:
             most_coarse=config.coarse_samples,
             n_fine=config.n_fine,
             spacing=SPACING if config.octree else 0.0,
+            ndc=Ndc.of(cameras, scene.near) if config.ndc else None,
         )
-        limit = scene.octree.above(GUIDE_DEPTH if config.octree else 0)
+        octree = Octree.full(-torch.ones(3), 2.0, 0) if config.ndc else scene.octree
+        limit = octree.above(GUIDE_DEPTH if config.octree else 0)
         while config.octree and limit.depth < GUIDE_DEPTH:
             limit = limit.subdivide()
         return cls(config, NerfField.create(shape, limit, generator))
@@ -79,7 +82,10 @@ class NerfLearner:
     def load_field(cls, stored: Stored) -> NerfField:
         values = stored.json("shape")
         try:
-            shape = NerfShape(**{**values, "network": NerfMlpConfig(*values["network"])})
+            ndc = values.pop("ndc")
+            ndc = None if ndc is None else Ndc(**{**ndc, "pose": tuple(ndc["pose"])})
+            network = NerfMlpConfig(*values.pop("network"))
+            shape = NerfShape(network=network, ndc=ndc, **values)
             shape.network.check()
             depth = int(stored.metadata["depth"])
         except (KeyError, TypeError, ValueError) as error:
@@ -147,7 +153,8 @@ class NerfLearner:
 
     def _opaque(self, octree: Octree) -> Tensor:
         """Leaves [n_leaves] that the coarse network lets less than all light through."""
-        places = (torch.arange(GRID) + 0.5) / GRID - 0.5
+        n = GRID if len(octree) < VERY_MANY else FULL_GRID
+        places = (torch.arange(n) + 0.5) / n - 0.5
         grid = torch.cartesian_prod(places, places, places) * octree.voxel
         densest = []
         for centers in octree.centers().split(1 << 14):
