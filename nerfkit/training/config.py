@@ -68,9 +68,10 @@ class FitConfig:
     bands: int = 3
     """fast: bands of spherical harmonics of the view direction."""
     octree: bool = True
-    """nerf: sample rays only where an octree, learned from the coarse network, is occupied."""
+    """nerf: whether rays are sampled only where an octree, learned from the coarse network, is
+    occupied."""
     rays: int | None = None
-    """nerf: rays a step; by default 1024, in a long fit 2048."""
+    """nerf: rays a step; by default 512, in a long fit 1024."""
     coarse_samples: int = 64
     """nerf: samples of the coarse network along a ray; with an octree the most there are."""
     fine_samples: int | None = None
@@ -156,7 +157,7 @@ class FitConfig:
     @property
     def rays_a_step(self) -> int:
         """`rays`, or its default."""
-        return self.rays or (2048 if self.is_long else 1024)
+        return self.rays or (1024 if self.is_long else 512)
 
     @property
     def n_fine(self) -> int:
