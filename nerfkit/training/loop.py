@@ -28,7 +28,8 @@ from nerfkit.training.pixels import Pixels
 from nerfkit.training.report import Reporter, Window
 from nerfkit.training.schedule import Budget
 
-CHECKPOINT_SECONDS, CHECKPOINT_PROGRESS = 60.0, 0.1
+# Between checkpoints: at least this long, and this many times what the last one took.
+CHECKPOINT_SECONDS, CHECKPOINT_REST = 20.0, 40.0
 PREVIEWS = (0.1, 0.25, 0.5, 0.75)
 DISK_BYTES_PER_SECOND = 150e6  # a guess, until a checkpoint has been timed
 
@@ -101,7 +102,7 @@ class _Fit:
         )
         self.budget.reserve = self._seconds_to_save()
         self.saved = time.monotonic()
-        self.saved_progress = self.state.progress
+        self.save_seconds = 0.0
 
     @property
     def field(self) -> Field:
@@ -178,15 +179,13 @@ class _Fit:
         return 1.0 + self.learner.checkpoint_bytes() / DISK_BYTES_PER_SECOND
 
     def _save_if_due(self, progress: float) -> None:
-        if (
-            progress - self.saved_progress >= CHECKPOINT_PROGRESS
-            and time.monotonic() - self.saved >= CHECKPOINT_SECONDS
-        ):
+        wait = max(CHECKPOINT_SECONDS, CHECKPOINT_REST * self.save_seconds)
+        if time.monotonic() - self.saved >= wait:
             self.state.progress = progress
-            self.saved_progress = progress
             began = time.monotonic()
             if self.reporter.attempt(self._save):
-                self.budget.reserve = 0.5 + 1.3 * (time.monotonic() - began)
+                self.save_seconds = time.monotonic() - began
+                self.budget.reserve = 0.5 + 1.3 * self.save_seconds
             self.saved = time.monotonic()
 
     def _save(self) -> None:

@@ -130,6 +130,7 @@ def test_output_that_cannot_be_written(make_fit, tmp_path):
 
 def test_a_full_disk_costs_one_checkpoint_not_the_fit(make_fit, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_REST", 0.0)
     save, calls = checkpoint.save_file, []
 
     def full(tensors, name, metadata):
