@@ -25,6 +25,8 @@ OPS = {
 def small(monkeypatch):
     monkeypatch.setattr(report, "N_RAYS", 256)
     monkeypatch.setattr(report, "DEPTH", 5)
+    monkeypatch.setattr(report, "FIT_RAYS", 256)
+    monkeypatch.setattr(report, "FIT_DEPTH", 5)
     monkeypatch.setattr(report.ceilings, "measure", lambda seconds: LIMITS)
     monkeypatch.setattr(timing, "FEWEST", 2)
 

@@ -42,8 +42,7 @@ def cases(n_rays: int, depth: int) -> Iterator[Case]:
     yield from _samples(subject, directions, n_rays)
     yield from _nerf_mlp(n_rays // 2)
     yield from _tables(subject)
-    for count in (n_rays // 4, n_rays):
-        yield from fused(subject, count)
+    yield from fused(subject, n_rays // 4)
 
 
 def _geometry(subject: Subject, both: dict[str, Tensor], n_rays: int) -> Iterator[Case]:

@@ -29,6 +29,7 @@ COMMANDS = {
         "nerfkit.cli.render:render",
         "render a camera path to a video or a folder of frames",
     ),
+    "octree": ("nerfkit.cli.octree:octree", "the occupied voxels: statistics, picture, file"),
     "bench": (
         "nerfkit.cli.bench:bench",
         "speed of every kernel, of a fit and of a frame, against the reference and the machine",
