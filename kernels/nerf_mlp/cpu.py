@@ -22,11 +22,19 @@ class _NerfMlp(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, d_rgb, d_sigma):
-        points, _, _, params, _ = arguments = ctx.saved_tensors
+        points, directions, ray_indices, params, shape = ctx.saved_tensors
+        # Samples in empty space, or behind a surface, often have no gradient at all.
+        used = ((d_rgb != 0).any(1) | (d_sigma != 0)).nonzero()[:, 0]
+        if len(used) < len(points):
+            points, d_rgb, d_sigma = points[used], d_rgb[used], d_sigma[used]
+            if ray_indices is None:
+                directions = directions[used]
+            else:
+                ray_indices = ray_indices[used]
         d_params = torch.zeros_like(params)
         _native.call(
             "nk_nerf_mlp_backward",
-            *arguments,
+            *(points, directions, ray_indices, params, shape),
             len(points),
             d_rgb.contiguous(),
             d_sigma.contiguous(),

@@ -87,6 +87,29 @@ def test_gradient_of_one_output(output):
     assert_gradients_close(got, want, **BACKWARD)
 
 
+@pytest.mark.parametrize("n_rays", [None, 7], ids=["a direction each", "rays"])
+@pytest.mark.parametrize("kept", [0, 1, 33])
+def test_samples_without_gradient_are_left_out(n_rays, kept):
+    inputs = make(TINY, 300, n_rays)
+    generator = torch.Generator().manual_seed(0)
+    places = torch.randperm(300, generator=generator)[:kept]
+    upstream = torch.zeros(300, 4)
+    upstream[places] = torch.randn(kept, 4, generator=generator)
+    upstream[places[::2], :3] = 0  # some have one of sigma alone
+
+    def masked(backend, tensors):
+        def op(**leaves):
+            out = run(TINY, backend)(**tensors | leaves)
+            weights = upstream.to(out.rgb_raw.dtype)
+            return (out.rgb_raw * weights[:, :3]).sum() + (out.sigma_raw * weights[:, 3]).sum()
+
+        return gradients(op, {"params": tensors["params"]}, ["params"])
+
+    got, want = masked("cpu", inputs), masked("reference", doubles(inputs))
+    assert_gradients_close(got, want, **BACKWARD)
+    assert bool(got["params"].any()) == (kept > 0)
+
+
 def test_reference_gradcheck():
     config = ODD._replace(width=3, view_width=2)
     inputs = make(config, 4, 2, dtype=torch.float64)
