@@ -1,0 +1,88 @@
+"""The networks of FastNeRF (2103.10380, section 3.2), encodings included, all layers fused.
+
+Symbols: N samples, R rays, D components, P parameters (1,147,425 for the paper's networks). Points
+are scaled by the caller, to about [-pi, pi] or less: the lowest frequency is 1. Outputs are raw, as
+those of `nerf_mlp`: a colour is sigmoid(rgb_raw), a density per unit of length relu(sigma_raw).
+"""
+
+import torch
+
+from nerfkit.kernels import _backend
+
+from .config import FastNerfMlpConfig, unpack
+from .reference import FastNerfMlpOutput
+
+__all__ = ["FastNerfMlpConfig", "FastNerfMlpOutput", "fastnerf_mlp", "unpack"]
+
+PAPER = FastNerfMlpConfig()
+
+
+def fastnerf_mlp(
+    points: torch.Tensor,
+    directions: torch.Tensor,
+    params: torch.Tensor,
+    *,
+    ray_indices: torch.Tensor,
+    config: FastNerfMlpConfig = PAPER,
+    backend: str | None = None,
+) -> FastNerfMlpOutput:
+    """Raw colour and density of samples.
+
+    The position network reads the encoded point (`frequency_encoding`, without the pi of NeRF's
+    eq. 4), which its layer `config.skip` gets again, as NeRF's trunk does; it gives sigma and D
+    colours (u, v, w). The direction network reads the encoded direction, once a ray, and gives D
+    weights. rgb_raw is the sum of the colours times the weights (eq. 4 to 6). Hidden layers have
+    ReLU.
+
+    The backward recomputes the activations a tile at a time: of the whole batch nothing is kept but
+    the arguments. Gradients with respect to points and directions come from the reference alone.
+
+    Args:
+        points: [N, 3].
+        directions: [R, 3] unit view directions.
+        params: [P], laid out as `unpack` says.
+        ray_indices: [N] int64, the row of `directions` of each sample.
+
+    Returns:
+        rgb_raw [N, 3] and sigma_raw [N].
+
+    Raises:
+        ValueError: a shape, dtype or index is wrong, or the C++ kernel is asked for gradients with
+            respect to points or directions.
+    """
+    _check(points, directions, params, ray_indices, config)
+    chosen = _backend.choose("fastnerf_mlp", points, backend)
+    if chosen == "cpu":
+        from .cpu import fastnerf_mlp as run
+    elif chosen == "gpu":
+        from .gpu import fastnerf_mlp as run
+    else:
+        from .reference import fastnerf_mlp as run
+    return run(points, directions, params, ray_indices=ray_indices, config=config)
+
+
+def _check(
+    points: torch.Tensor,
+    directions: torch.Tensor,
+    params: torch.Tensor,
+    ray_indices: torch.Tensor,
+    config: FastNerfMlpConfig,
+) -> None:
+    for name, tensor in (("points", points), ("directions", directions)):
+        if tensor.ndim != 2 or tensor.shape[1] != 3:
+            raise ValueError(f"{name} must have shape (n, 3), got {tuple(tensor.shape)}")
+    config.check()
+    if params.shape != (config.n_params,):
+        raise ValueError(f"params must have shape ({config.n_params},), got {tuple(params.shape)}")
+    n = len(points)
+    if ray_indices.shape != (n,) or ray_indices.dtype != torch.int64:
+        raise ValueError(
+            f"ray_indices must be int64 of shape ({n},), got {ray_indices.dtype} of shape "
+            f"{tuple(ray_indices.shape)}"
+        )
+    if n:
+        low, high = ray_indices.aminmax()
+        if low < 0 or high >= len(directions):
+            raise ValueError(
+                f"ray_indices must be in [0, {len(directions)}), got {int(low)} to {int(high)}"
+            )
