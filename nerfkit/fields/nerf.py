@@ -1,5 +1,7 @@
 """NeRF (2003.08934): a coarse and a fine network, sampled along rays inside an octree's leaves.
 
+FastNeRF (2103.10380) is the same with other networks: see nerfkit.fields.networks.
+
 Symbols: R rays, N samples a ray, P parameters of a network; s and t as in nerfkit.fields.spans.
 The octree's cube is scaled to [-1.5, 1.5]^3, about what the paper's Blender scenes fill; a density
 is relu(sigma_raw) per unit of that cube, a colour sigmoid(rgb_raw).
@@ -17,18 +19,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from nerfkit.fields import networks
 from nerfkit.fields.ndc import Ndc, Path
 from nerfkit.fields.spans import Guide, Spans
 from nerfkit.kernels.composite import Composite, composite
 from nerfkit.kernels.first_hit import Occupancy, first_hit
 from nerfkit.kernels.fused_render import Rendered
 from nerfkit.kernels.importance_sample import importance_sample
-from nerfkit.kernels.nerf_mlp import NerfMlpConfig, nerf_mlp, unpack
 from nerfkit.octree import Octree
 
 EXTENT = 3.0  # edge of the scene's cube, for the networks
@@ -52,7 +54,7 @@ class NerfShape:
         ndc: of a forward-facing scene.
     """
 
-    network: NerfMlpConfig
+    network: networks.Sizes
     near: float
     most_coarse: int
     n_fine: int
@@ -73,7 +75,7 @@ class NerfField:
     """Two networks and two octrees.
 
     Attributes:
-        coarse, fine: [P], laid out as nerfkit.kernels.nerf_mlp says.
+        coarse, fine: parameters [P] of the networks.
         limit: leaves outside which there is nothing.
         guide: leaves of it in which rays are sampled.
     """
@@ -90,16 +92,9 @@ class NerfField:
 
     @staticmethod
     def create(shape: NerfShape, limit: Octree, generator: torch.Generator) -> NerfField:
-        """Weights uniform as Glorot's, biases 0: what Keras gives the authors' code."""
-        networks = []
-        for _ in range(2):
-            params = torch.zeros(shape.network.n_params)
-            for name, values in unpack(params, shape.network).items():
-                if name.endswith("weight"):
-                    bound = math.sqrt(6 / sum(values.shape))
-                    values.uniform_(-bound, bound, generator=generator)
-            networks.append(params)
-        return NerfField(shape, limit, limit, *networks)
+        """With new networks, that know nothing."""
+        coarse, fine = (networks.create(shape.network, generator) for _ in range(2))
+        return NerfField(shape, limit, limit, coarse, fine)
 
     def follow(self, guide: Octree) -> None:
         """Sample rays in these leaves from now on."""
@@ -129,17 +124,38 @@ class NerfField:
                 parts.append(traced.fine[:3])
         return Rendered(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
-    def densities(self, points: Tensor) -> Tensor:
-        """Coarse densities [N] at points [N, 3], both in units of the octree."""
+    @property
+    def octree(self) -> Octree:
+        """Leaves outside which rays meet nothing."""
+        return self.guide
+
+    def densities(self, points: Tensor, network: Literal["coarse", "fine"] = "fine") -> Tensor:
+        """Densities [N], per unit of the octree's lengths, at points [N, 3] in the octree's axes.
+
+        They do not look at the octree. With `ndc` both are in its cube.
+        """
+        view = torch.zeros(1, 3)
         rays = torch.zeros(len(points), dtype=torch.int64)
-        scaled = (points - self.center) * self.scale
         with torch.no_grad():
-            raw = nerf_mlp(
-                *(scaled, torch.zeros(1, 3), self.coarse),
-                ray_indices=rays,
-                config=self.shape.network,
-            )
-        return raw.sigma_raw.relu() * self.scale
+            _, sigma_raw = self.evaluate(getattr(self, network), points, view, rays)
+        return sigma_raw.relu() * self.scale
+
+    def colors(self, points: Tensor, directions: Tensor) -> Tensor:
+        """Colours [N, 3] of points [N, 3], as for `densities`, along unit directions of the world.
+
+        Args:
+            directions: [N, 3], from the eye to the points.
+        """
+        with torch.no_grad():
+            rgb_raw, _ = self.evaluate(self.fine, points, directions, torch.arange(len(points)))
+        return rgb_raw.sigmoid()
+
+    def evaluate(
+        self, params: Tensor, points: Tensor, views: Tensor, rays: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As nerfkit.fields.networks.evaluate, at points [N, 3] in the octree's axes."""
+        scaled = (points - self.center) * self.scale
+        return networks.evaluate(self.shape.network, params, scaled, views, rays)
 
     def trace(
         self,
@@ -251,12 +267,8 @@ class _Rays:
         """rgb_raw and sigma_raw [N, 4] at distances s [N] along `rays` [N]."""
         t = self.spans.select(rays).t(s[:, None])
         points = self.path.origins[rays] + t * self.path.directions[rays]
-        raw = nerf_mlp(
-            *((points - self.field.center) * self.field.scale, self.views, params),
-            ray_indices=rays,
-            config=self.field.shape.network,
-        )
-        return torch.cat([raw.rgb_raw, raw.sigma_raw[:, None]], 1)
+        rgb_raw, sigma_raw = self.field.evaluate(params, points, self.views, rays)
+        return torch.cat([rgb_raw, sigma_raw[:, None]], 1)
 
     def steps(self, s: Tensor, end: Tensor) -> Tensor:
         """What each of s [R, N] stands for, in units of the scaled cube."""

@@ -24,8 +24,9 @@ class FitConfig:
     """Folder of posed images, or its transforms.json."""
     output: Path
     """Folder to write the run to."""
-    preset: Literal["fast", "nerf"] = "fast"
-    """Kind of field: fast is an octree of features, nerf the two networks of arXiv 2003.08934."""
+    preset: Literal["fast", "nerf", "fastnerf"] = "fast"
+    """Kind of field: fast is an octree of features, nerf the two networks of arXiv 2003.08934,
+    fastnerf those of 2103.10380."""
     minutes: float | None = None
     """Wall time of the whole command; 5 if neither this nor steps is given."""
     steps: int | None = None
@@ -48,9 +49,10 @@ class FitConfig:
     lr_features: float = 0.05
     """fast: learning rate of the features."""
     lr_network: float | None = None
-    """Learning rate of the network; by default 0.02, of nerf 5e-4."""
+    """Learning rate of the network; by default 0.02, of nerf and fastnerf 5e-4."""
     lr_decay: float | None = None
-    """Learning rates at the end, as a part of those at the start; by default 0.03, of nerf 0.1."""
+    """Learning rates at the end, as a part of those at the start; by default 0.03, of nerf and
+    fastnerf 0.1."""
     coarsest: int = 32
     """fast: resolution of the coarsest level."""
     finest: int | None = None
@@ -68,18 +70,20 @@ class FitConfig:
     bands: int = 3
     """fast: bands of spherical harmonics of the view direction."""
     octree: bool = True
-    """nerf: whether rays are sampled only where an octree, learned from the coarse network, is
-    occupied."""
+    """nerf, fastnerf: whether rays are sampled only where an octree, learned from the coarse
+    network, is occupied."""
     rays: int | None = None
-    """nerf: rays a step; by default 512, in a long fit 1024."""
+    """nerf, fastnerf: rays a step; by default 512, in a long fit 1024."""
     coarse_samples: int = 64
-    """nerf: samples of the coarse network along a ray; with an octree the most there are."""
+    """nerf, fastnerf: samples of the coarse network along a ray; with an octree the most there
+    are."""
     fine_samples: int | None = None
-    """nerf: samples along a ray for the fine network alone; by default 128, with an octree 16."""
-    width: int = 256
-    """nerf: units of the networks' layers."""
+    """nerf, fastnerf: samples along a ray for the fine network alone; by default 128, with an
+    octree 16."""
+    width: int | None = None
+    """nerf, fastnerf: units of the networks' layers; by default 256, of fastnerf 384."""
     ndc: bool = False
-    """nerf: normalised device coordinates, for photographs that all face one way."""
+    """nerf, fastnerf: normalised device coordinates, for photographs that all face one way."""
 
     def check(self) -> None:
         """Raise NerfkitError for the first option that cannot be used."""
@@ -145,14 +149,14 @@ class FitConfig:
         """`lr_network`, or its default."""
         if self.lr_network is not None:
             return self.lr_network
-        return 5e-4 if self.preset == "nerf" else 0.02
+        return 0.02 if self.preset == "fast" else 5e-4
 
     @property
     def rate_decay(self) -> float:
         """`lr_decay`, or its default."""
         if self.lr_decay is not None:
             return self.lr_decay
-        return 0.1 if self.preset == "nerf" else 0.03
+        return 0.03 if self.preset == "fast" else 0.1
 
     @property
     def rays_a_step(self) -> int:
@@ -163,6 +167,11 @@ class FitConfig:
     def n_fine(self) -> int:
         """`fine_samples`, or its default."""
         return self.fine_samples or (16 if self.octree else 128)
+
+    @property
+    def network_width(self) -> int:
+        """`width`, or its default."""
+        return self.width or (384 if self.preset == "fastnerf" else 256)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without `resume`; paths are absolute."""

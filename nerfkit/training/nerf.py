@@ -2,6 +2,7 @@
 
 The authors' settings: learning rate 5e-4, at the end a tenth of it, Adam with eps 1e-7 as Keras has
 it, no noise on sigma. Unlike theirs, images with alpha are laid on a new colour at each ray.
+FastNeRF (2103.10380) is fitted in the same way.
 """
 
 from __future__ import annotations
@@ -9,14 +10,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from nerfkit.cameras import Cameras
+from nerfkit.fields import networks
 from nerfkit.fields.ndc import Ndc
 from nerfkit.fields.nerf import NerfField, NerfShape
+from nerfkit.kernels.fastnerf_mlp import FastNerfMlpConfig
 from nerfkit.kernels.nerf_mlp import NerfMlpConfig
 from nerfkit.kernels.sparse_adam import adam_step_
 from nerfkit.octree import Octree
@@ -50,6 +53,7 @@ class NerfLearner:
     format = "nerfkit nerf 1"
     rate_options = "--lr-network"
     preview_side = 100
+    network: ClassVar[type[networks.Sizes]] = NerfMlpConfig
 
     def __init__(self, config: FitConfig, field: NerfField) -> None:
         self.config, self.field = config, field
@@ -63,9 +67,11 @@ class NerfLearner:
     def create(
         cls, config: FitConfig, scene: Scene, cameras: Cameras, generator: torch.Generator
     ) -> NerfLearner:
-        width = config.width
+        # The layers that see the direction are as much narrower as the paper's.
+        width, paper = config.network_width, cls.network()
+        view_width = max(1, width * paper.view_width // paper.width)
         shape = NerfShape(
-            network=NerfMlpConfig(width=width, view_width=max(1, width // 2)),
+            network=paper._replace(width=width, view_width=view_width),
             near=scene.near,
             most_coarse=config.coarse_samples,
             n_fine=config.n_fine,
@@ -84,7 +90,7 @@ class NerfLearner:
         try:
             ndc = values.pop("ndc")
             ndc = None if ndc is None else Ndc(**{**ndc, "pose": tuple(ndc["pose"])})
-            network = NerfMlpConfig(*values.pop("network"))
+            network = cls.network(*values.pop("network"))
             shape = NerfShape(network=network, ndc=ndc, **values)
             shape.network.check()
             depth = int(stored.metadata["depth"])
@@ -159,7 +165,7 @@ class NerfLearner:
         densest = []
         for centers in octree.centers().split(1 << 14):
             points = (centers[:, None] + grid).view(-1, 3)
-            densest.append(self.field.densities(points).view(-1, len(grid)).amax(1))
+            densest.append(self.field.densities(points, "coarse").view(-1, len(grid)).amax(1))
         return 1 - torch.exp(-torch.cat(densest) * octree.voxel) > OCCUPIED_ALPHA
 
     def tensors(self) -> dict[str, Tensor]:
@@ -191,3 +197,10 @@ class NerfLearner:
 
     def voxels(self) -> tuple[int, int]:
         return len(self.field.guide), self.field.guide.resolution
+
+
+class FastNerfLearner(NerfLearner):
+    """The same with FastNeRF's networks."""
+
+    format = "nerfkit fastnerf 1"
+    network = FastNerfMlpConfig

@@ -8,8 +8,9 @@ from nerfkit.kernels import _native
 from nerfkit.kernels.encodings import frequency_encoding
 from nerfkit.kernels.fastnerf_mlp import FastNerfMlpConfig, fastnerf_mlp, unpack
 
-FORWARD = {"rel": 5e-6, "abs": 5e-5}
-BACKWARD = {"rel": 2e-5, "abs": 1e-3}
+FORWARD = {"rel": 5e-6, "abs": 2e-5}  # measured 9.9e-7, 3.9e-6 (values to 13)
+# Sums over up to 600 samples. Measured 4.3e-6 (a bias, which cancels), 1.1e-4 (values to 131).
+BACKWARD = {"rel": 2e-5, "abs": 5e-4}
 
 PAPER = FastNerfMlpConfig()
 TINY = FastNerfMlpConfig(width=16, view_width=8, components=2)
@@ -56,7 +57,7 @@ def assert_matches_reference(config, inputs):
     """In float64, where the reference does not itself take the wrong side of a ReLU."""
     got, want = run(config, "cpu")(**inputs), run(config, "reference")(**doubles(inputs))
     for name in want._fields:
-        print(name, assert_close(name, getattr(got, name), getattr(want, name), **FORWARD))
+        assert_close(name, getattr(got, name), getattr(want, name), **FORWARD)
     got = named_gradients(config, "cpu", inputs)
     want = named_gradients(config, "reference", doubles(inputs))
     assert_gradients_close(got, want, **BACKWARD)
@@ -127,7 +128,7 @@ def test_non_contiguous():
 
 
 def test_repeatable_with_one_thread_and_close_with_two():
-    inputs = make(TINY, 5000, 600)
+    inputs = make(TINY, 20000, 600)
     before = _native.num_threads()
     try:
         _native.set_num_threads(1)
@@ -167,11 +168,13 @@ def test_paper_networks():
     views["weights.bias"][7] = 4
     rays = torch.arange(20).flip(0)
     rgb, sigma = fastnerf_mlp(points, directions, params, ray_indices=rays)
-    assert_close("sigma", sigma, 2 * points[:, 1], rel=1e-7, abs=1e-7)
+    assert_close("sigma", sigma, 2 * points[:, 1], rel=1e-7, abs=1e-7)  # measured 0
     assert not rgb[:, 0].any()
     beta = 1 + frequency_encoding(directions, 4)[rays, -1]
-    assert_close("green", rgb[:, 1], beta * 5 * points[:, 1], rel=1e-6, abs=1e-5)
-    assert_close("blue", rgb[:, 2], torch.full((20,), 12.0), rel=1e-7, abs=1e-6)
+    assert_close(
+        "green", rgb[:, 1], beta * 5 * points[:, 1], rel=5e-7, abs=5e-6
+    )  # measured 3.2e-8, 4.8e-7
+    assert_close("blue", rgb[:, 2], torch.full((20,), 12.0), rel=1e-7, abs=1e-6)  # measured 0
 
 
 def test_density_does_not_see_the_direction():
