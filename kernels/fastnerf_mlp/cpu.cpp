@@ -61,18 +61,14 @@ void reduce(const Workers& workers, float* d_params) {
         if (worker) worker->sums->reduce(d_params);
 }
 
-// Weights [n_rays][components].
-std::vector<float> ray_weights(const Networks& nets, const float* directions, int64_t n_rays) {
-    const int components = nets.components;
-    std::vector<float> weights(n_rays * components);
-    for_each_tile(nets.direction, false, directions, n_rays,
-                  [&](Worker& worker, int64_t first, int count, int) {
-                      for (int s = 0; s < count; ++s)
-                          for (int d = 0; d < components; ++d)
-                              weights[(first + s) * components + d] =
-                                  worker.tile.outputs(s)[d * LANES];
-                  });
-    return weights;
+// All outputs of values [n, 3]: to [n][outputs].
+void evaluate(const EncodedMlp& net, const float* values, int64_t n, float* to) {
+    const int outputs = net.shape.outputs;
+    for_each_tile(net, false, values, n, [&](Worker& worker, int64_t first, int count, int) {
+        for (int s = 0; s < count; ++s)
+            for (int i = 0; i < outputs; ++i)
+                to[(first + s) * outputs + i] = worker.tile.outputs(s)[i * LANES];
+    });
 }
 
 }  // namespace
@@ -84,7 +80,8 @@ NK_EXPORT void nk_fastnerf_mlp_forward(const float* points, const float* directi
                                        const int64_t* shape, int64_t n, int64_t n_rays, float* rgb,
                                        float* sigma) {
     const Networks nets(shape, params, false);
-    const std::vector<float> weights = ray_weights(nets, directions, n_rays);
+    std::vector<float> weights(n_rays * nets.components);
+    evaluate(nets.direction, directions, n_rays, weights.data());
     for_each_tile(nets.position, false, points, n,
                   [&](Worker& worker, int64_t first, int count, int) {
                       for (int s = 0; s < count; ++s) {
@@ -101,6 +98,18 @@ NK_EXPORT void nk_fastnerf_mlp_forward(const float* points, const float* directi
                   });
 }
 
+// outputs [n][1 + 3 components]: sigma, then the colours.
+NK_EXPORT void nk_fastnerf_mlp_components(const float* points, const float* params,
+                                          const int64_t* shape, int64_t n, float* outputs) {
+    evaluate(Networks(shape, params, false).position, points, n, outputs);
+}
+
+// weights [n][components].
+NK_EXPORT void nk_fastnerf_mlp_weights(const float* directions, const float* params,
+                                       const int64_t* shape, int64_t n, float* weights) {
+    evaluate(Networks(shape, params, false).direction, directions, n, weights);
+}
+
 // d_params must hold zeros.
 NK_EXPORT void nk_fastnerf_mlp_backward(const float* points, const float* directions,
                                         const int64_t* ray_indices, const float* params,
@@ -109,7 +118,8 @@ NK_EXPORT void nk_fastnerf_mlp_backward(const float* points, const float* direct
                                         float* d_params) {
     const Networks nets(shape, params, true);
     const int components = nets.components;
-    const std::vector<float> weights = ray_weights(nets, directions, n_rays);
+    std::vector<float> weights(n_rays * nets.components);
+    evaluate(nets.direction, directions, n_rays, weights.data());
     // Rays end anywhere in a tile: each thread has its own gradients of all weights.
     std::vector<std::vector<float>> d_weights(nk::num_threads());
     reduce(for_each_tile(

@@ -49,15 +49,8 @@ def fastnerf_mlp(
     config: FastNerfMlpConfig,
 ) -> FastNerfMlpOutput:
     """Same function as the reference, float32 only, no gradients of points and directions."""
-    tensors = {"points": points, "directions": directions, "params": params}
-    for name, tensor in tensors.items():
-        if tensor.dtype != torch.float32:
-            raise ValueError(f"{name} must be float32 on backend 'cpu', got {tensor.dtype}")
-        if name != "params" and tensor.requires_grad and torch.is_grad_enabled():
-            raise ValueError(
-                f"backend 'cpu' has no gradient with respect to {name}: detach it, or take "
-                "backend='reference'"
-            )
+    _check(points=points, directions=directions)
+    _check_type("params", params)
     rgb_raw, sigma_raw = _FastNerfMlp.apply(
         points.contiguous(),
         directions.contiguous(),
@@ -66,3 +59,43 @@ def fastnerf_mlp(
         torch.tensor(config),
     )
     return FastNerfMlpOutput(rgb_raw, sigma_raw)
+
+
+def point_components(
+    points: torch.Tensor, params: torch.Tensor, *, config: FastNerfMlpConfig
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Same function as the reference, float32 only, no gradients."""
+    _check(points=points, params=params)
+    n, d = len(points), config.components
+    outputs = torch.empty(n, 1 + 3 * d)
+    arguments = points.contiguous(), params.contiguous(), torch.tensor(config)
+    _native.call("nk_fastnerf_mlp_components", *arguments, n, outputs)
+    return outputs[:, 1:].reshape(n, d, 3), outputs[:, 0].contiguous()
+
+
+def view_weights(
+    directions: torch.Tensor, params: torch.Tensor, *, config: FastNerfMlpConfig
+) -> torch.Tensor:
+    """Same function as the reference, float32 only, no gradients."""
+    _check(directions=directions, params=params)
+    n = len(directions)
+    weights = torch.empty(n, config.components)
+    arguments = directions.contiguous(), params.contiguous(), torch.tensor(config)
+    _native.call("nk_fastnerf_mlp_weights", *arguments, n, weights)
+    return weights
+
+
+def _check(**constants: torch.Tensor) -> None:
+    """Raise ValueError unless these are float32 and no gradients are wanted of them."""
+    for name, tensor in constants.items():
+        _check_type(name, tensor)
+        if tensor.requires_grad and torch.is_grad_enabled():
+            raise ValueError(
+                f"backend 'cpu' has no gradient with respect to {name}: detach it, or take "
+                "backend='reference'"
+            )
+
+
+def _check_type(name: str, tensor: torch.Tensor) -> None:
+    if tensor.dtype != torch.float32:
+        raise ValueError(f"{name} must be float32 on backend 'cpu', got {tensor.dtype}")

@@ -141,21 +141,27 @@ class NerfField:
         return sigma_raw.relu() * self.scale
 
     def colors(self, points: Tensor, directions: Tensor) -> Tensor:
-        """Colours [N, 3] of points [N, 3], as for `densities`, along unit directions of the world.
+        """Colours of points [N, 3], as for `densities`, along unit directions of the world.
 
         Args:
-            directions: [N, 3], from the eye to the points.
+            directions: from the eye to the points, [N, 3], or K of each point, [N, K, 3].
+
+        Returns:
+            [N, 3] or [N, K, 3].
         """
-        with torch.no_grad():
-            rgb_raw, _ = self.evaluate(self.fine, points, directions, torch.arange(len(points)))
-        return rgb_raw.sigmoid()
+        each = directions if directions.ndim == 3 else directions[:, None]
+        raw = networks.colors_from(self.shape.network, self.fine, self.scaled(points), each)
+        return raw.sigmoid().reshape(directions.shape)
+
+    def scaled(self, points: Tensor) -> Tensor:
+        """Points [N, 3] in the octree's axes, as the networks get them."""
+        return (points - self.center) * self.scale
 
     def evaluate(
         self, params: Tensor, points: Tensor, views: Tensor, rays: Tensor
     ) -> tuple[Tensor, Tensor]:
         """As nerfkit.fields.networks.evaluate, at points [N, 3] in the octree's axes."""
-        scaled = (points - self.center) * self.scale
-        return networks.evaluate(self.shape.network, params, scaled, views, rays)
+        return networks.evaluate(self.shape.network, params, self.scaled(points), views, rays)
 
     def trace(
         self,

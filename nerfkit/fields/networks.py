@@ -40,3 +40,20 @@ def evaluate(
     if isinstance(sizes, FastNerfMlpConfig):
         return fastnerf_mlp.fastnerf_mlp(points, views, params, ray_indices=rays, config=sizes)
     return nerf_mlp.nerf_mlp(points, views, params, ray_indices=rays, config=sizes)
+
+
+def colors_from(sizes: Sizes, params: Tensor, points: Tensor, directions: Tensor) -> Tensor:
+    """rgb_raw [N, K, 3] of scaled points [N, 3] along K unit directions each [N, K, 3].
+
+    Not differentiable. FastNeRF asks its position network once a point.
+    """
+    n, k = directions.shape[:2]
+    flat = directions.reshape(-1, 3)
+    with torch.no_grad():
+        if isinstance(sizes, FastNerfMlpConfig):
+            components, _ = fastnerf_mlp.point_components(points, params, config=sizes)
+            weights = fastnerf_mlp.view_weights(flat, params, config=sizes)
+            return weights.view(n, k, sizes.components) @ components
+        each = points.repeat_interleave(k, 0)
+        rgb_raw, _ = evaluate(sizes, params, each, flat, torch.arange(n * k))
+    return rgb_raw.view(n, k, 3)

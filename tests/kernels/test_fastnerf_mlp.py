@@ -6,7 +6,13 @@ from closeness import assert_close, assert_gradients_close, gradients
 
 from nerfkit.kernels import _native
 from nerfkit.kernels.encodings import frequency_encoding
-from nerfkit.kernels.fastnerf_mlp import FastNerfMlpConfig, fastnerf_mlp, unpack
+from nerfkit.kernels.fastnerf_mlp import (
+    FastNerfMlpConfig,
+    fastnerf_mlp,
+    point_components,
+    unpack,
+    view_weights,
+)
 
 FORWARD = {"rel": 5e-6, "abs": 2e-5}  # measured 9.9e-7, 3.9e-6 (values to 13)
 # Sums over up to 600 samples. Measured 4.3e-6 (a bias, which cancels), 1.1e-4 (values to 131).
@@ -36,7 +42,7 @@ def make(config, n, n_rays, dtype=torch.float32):
         "points": randn(n, 3),
         "directions": torch.nn.functional.normalize(randn(n_rays, 3), dim=1),
         "params": params,
-        "ray_indices": torch.randint(n_rays, (n,), generator=generator),
+        "ray_indices": torch.randint(max(n_rays, 1), (n,), generator=generator),
     }
 
 
@@ -175,6 +181,22 @@ def test_paper_networks():
         "green", rgb[:, 1], beta * 5 * points[:, 1], rel=5e-7, abs=5e-6
     )  # measured 3.2e-8, 4.8e-7
     assert_close("blue", rgb[:, 2], torch.full((20,), 12.0), rel=1e-7, abs=1e-6)  # measured 0
+
+
+@pytest.mark.parametrize("n", [0, 1, 300])
+def test_each_network_alone(n):
+    inputs = make(ODD, n, n)
+    points, directions, params = (inputs[k] for k in ("points", "directions", "params"))
+    for backend in ("reference", "cpu"):
+        colors, sigma_raw = point_components(points, params, config=ODD, backend=backend)
+        weights = view_weights(directions, params, config=ODD, backend=backend)
+        assert colors.shape == (n, 3, 3) and weights.shape == (n, 3)
+        want = run(ODD, "reference")(**doubles(inputs))
+        assert_close("sigma", sigma_raw, want.sigma_raw, **FORWARD)
+        rgb_raw = (weights[inputs["ray_indices"], :, None] * colors).sum(1)
+        assert_close("rgb", rgb_raw, want.rgb_raw, **FORWARD)
+    with pytest.raises(ValueError, match="no gradient with respect to params"):
+        view_weights(directions, params.requires_grad_(), config=ODD, backend="cpu")
 
 
 def test_density_does_not_see_the_direction():

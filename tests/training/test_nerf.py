@@ -13,7 +13,6 @@ from nerfkit.errors import NerfkitError
 from nerfkit.evaluate import evaluate
 from nerfkit.fields.nerf import NerfField, NerfShape
 from nerfkit.fields.networks import Sizes
-from nerfkit.fields.networks import evaluate as evaluate_network
 from nerfkit.fields.spans import Guide
 from nerfkit.kernels.fastnerf_mlp import FastNerfMlpConfig
 from nerfkit.kernels.nerf_mlp import NerfMlpConfig
@@ -120,15 +119,16 @@ def test_a_point_looks_the_same_to_any_ray():
         directions = rays(6)[1]
         points = LOW + SIZE * torch.rand(6, 3, generator=torch.Generator().manual_seed(3))
         densities, colors = each.densities(points), each.colors(points, directions)
-        scaled = (points - each.center) * each.scale
-        rgb_raw, sigma_raw = evaluate_network(
-            sizes, each.fine, scaled, directions[3:4], torch.zeros(6, dtype=torch.int64)
-        )
+        view, same = directions[3:4], torch.zeros(6, dtype=torch.int64)
+        rgb_raw, sigma_raw = each.evaluate(each.fine, points, view, same)
         # per unit of the world, of which the networks' cube of 3 has 4
         torch.testing.assert_close(densities, sigma_raw.relu() * 3 / 4)
         torch.testing.assert_close(colors[3], rgb_raw[3].sigmoid())
         assert not torch.allclose(colors[0], rgb_raw[0].sigmoid(), atol=1e-6)
         assert not torch.equal(densities, each.densities(points, "coarse"))
+        many = each.colors(points, directions.flip(0)[None].repeat(6, 1, 1))
+        torch.testing.assert_close(many[2, 3], colors[2])
+        assert each.colors(points[:0], directions[:0]).shape == (0, 3)
 
 
 @pytest.fixture(scope="module", params=["nerf", "fastnerf"])
@@ -140,8 +140,8 @@ def nerf_run(request, make_fit, tmp_path_factory):
 def test_a_tiny_fit_reaches_a_psnr(nerf_run):
     run = Run.load(nerf_run)
     result = evaluate(run)
-    print(result["psnr"])
-    assert result["psnr"] > 22  # measured 23.5
+    # measured 23.4 and 24.0; the best constant image gets 12.6, the mean of all views 17.8
+    assert result["psnr"] > 22
     # the octree was learned: a shell, not the whole hull
     assert len(run.field.guide) < len(run.field.limit)
     camera = run.train_cameras[0]
