@@ -143,7 +143,7 @@ def test_a_tiny_fit_reaches_a_psnr(nerf_run):
     # measured 23.4 and 24.0; the best constant image gets 12.6, the mean of all views 17.8
     assert result["psnr"] > 22
     # the octree was learned: a shell, not the whole hull
-    assert len(run.field.guide) < len(run.field.limit)
+    assert len(run.field.octree) < len(run.field.limit)
     camera = run.train_cameras[0]
     images = run.render(camera, ["rgb", "ray_distance", "opacity", "normal"])
     assert all(image.isfinite().all() for image in images.values())
