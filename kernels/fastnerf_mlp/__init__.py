@@ -34,6 +34,7 @@ def fastnerf_mlp(
     *,
     ray_indices: torch.Tensor,
     config: FastNerfMlpConfig = PAPER,
+    known: FastNerfMlpOutput | None = None,
     backend: str | None = None,
 ) -> FastNerfMlpOutput:
     """Raw colour and density of samples.
@@ -51,6 +52,7 @@ def fastnerf_mlp(
         directions: [R, 3] unit view directions.
         params: [P], laid out as `unpack` says.
         ray_indices: [N] int64, the row of `directions` of each sample.
+        known: what it returned for these arguments, where only gradients are wanted any more.
 
     Returns:
         rgb_raw [N, 3] and sigma_raw [N].
@@ -62,7 +64,9 @@ def fastnerf_mlp(
     _check(params, config, points=points, directions=directions)
     _check_rays(ray_indices, len(points), len(directions))
     run = _module(points, backend).fastnerf_mlp
-    return run(points, directions, params, ray_indices=ray_indices, config=config)
+    return run(
+        points, directions, params, ray_indices=ray_indices, config=config, known=known
+    )
 
 
 def point_components(

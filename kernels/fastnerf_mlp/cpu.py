@@ -14,11 +14,14 @@ from .reference import FastNerfMlpOutput
 
 class _FastNerfMlp(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, points, directions, ray_indices, params, shape):
-        n = len(points)
-        rgb, sigma = torch.empty(n, 3), torch.empty(n)
+    def forward(ctx, points, directions, ray_indices, params, shape, known):
         arguments = points, directions, ray_indices, params, shape
-        _native.call("nk_fastnerf_mlp_forward", *arguments, n, len(directions), rgb, sigma)
+        if known is None:
+            n = len(points)
+            rgb, sigma = torch.empty(n, 3), torch.empty(n)
+            _native.call("nk_fastnerf_mlp_forward", *arguments, n, len(directions), rgb, sigma)
+        else:
+            rgb, sigma = (values.detach().clone() for values in known)
         ctx.save_for_backward(*arguments)
         return rgb, sigma
 
@@ -37,7 +40,7 @@ class _FastNerfMlp(torch.autograd.Function):
             *(points, directions, ray_indices, params, shape),
             *(len(points), len(directions), d_rgb.contiguous(), d_sigma.contiguous(), d_params),
         )
-        return None, None, None, d_params, None
+        return None, None, None, d_params, None, None
 
 
 def fastnerf_mlp(
@@ -47,6 +50,7 @@ def fastnerf_mlp(
     *,
     ray_indices: torch.Tensor,
     config: FastNerfMlpConfig,
+    known: FastNerfMlpOutput | None = None,
 ) -> FastNerfMlpOutput:
     """Same function as the reference, float32 only, no gradients of points and directions."""
     _check(points=points, directions=directions)
@@ -57,6 +61,7 @@ def fastnerf_mlp(
         ray_indices.contiguous(),
         params.contiguous(),
         torch.tensor(config),
+        known,
     )
     return FastNerfMlpOutput(rgb_raw, sigma_raw)
 

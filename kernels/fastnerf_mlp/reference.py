@@ -24,8 +24,10 @@ def fastnerf_mlp(
     *,
     ray_indices: torch.Tensor,
     config: FastNerfMlpConfig,
+    known: FastNerfMlpOutput | None = None,
 ) -> FastNerfMlpOutput:
     """See `nerfkit.kernels.fastnerf_mlp.fastnerf_mlp`."""
+    del known  # its gradients need everything anew
     colors, sigma_raw = point_components(points, params, config=config)
     weights = view_weights(directions, params, config=config)[ray_indices]
     return FastNerfMlpOutput((weights[:, :, None] * colors).sum(1), sigma_raw)

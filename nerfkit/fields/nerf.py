@@ -158,10 +158,16 @@ class NerfField:
         return (points - self.center) * self.scale
 
     def evaluate(
-        self, params: Tensor, points: Tensor, views: Tensor, rays: Tensor
+        self,
+        params: Tensor,
+        points: Tensor,
+        views: Tensor,
+        rays: Tensor,
+        known: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """As nerfkit.fields.networks.evaluate, at points [N, 3] in the octree's axes."""
-        return networks.evaluate(self.shape.network, params, self.scaled(points), views, rays)
+        scaled = self.scaled(points)
+        return networks.evaluate(self.shape.network, params, scaled, views, rays, known)
 
     def trace(
         self,
@@ -247,7 +253,7 @@ class _Rays:
         seen = torch.zeros_like(wanted)
         steps = self.steps(s, edges[:, -1:])
         depth = torch.zeros(n_rays)
-        asked, raw = [], []
+        asked, points, raw = [], [], []
         dark = math.inf if early_stop == 0 else -math.log(early_stop)
         first, size = 0, FIRST_ROUND if self.field.shape.spacing else n
         while first < n:
@@ -255,25 +261,37 @@ class _Rays:
             seen[:, part] = wanted[:, part] & (depth < dark)[:, None]
             flat = torch.arange(n_rays * n).view(n_rays, n)[:, part][seen[:, part]]
             asked.append(flat)
-            raw.append(self.ask(params, s.reshape(-1)[flat], flat // n))
-            thickness = raw[-1][:, 3].detach().relu() * steps.view(-1)[flat]
+            points.append(self.points(s.reshape(-1)[flat], flat // n))
+            with torch.no_grad():
+                raw.append(self.ask(params, points[-1], flat // n))
+            thickness = raw[-1][:, 3].relu() * steps.view(-1)[flat]
             depth.index_add_(0, flat // n, thickness)
             first, size = part.stop, 2 * size
         end = torch.where(seen, edges[:, 1:], 0).amax(1, keepdim=True)
         s = torch.where(seen, s, end)
-        return self.composite(s, end, torch.cat(asked), torch.cat(raw)), seen
+        asked, raw = torch.cat(asked), torch.cat(raw)
+        if params.requires_grad:  # of all samples at once
+            raw = self.ask(params, torch.cat(points), asked // n, raw)
+        return self.composite(s, end, asked, raw), seen
 
     def see(self, params: Tensor, s: Tensor, end: Tensor) -> tuple[Composite, int]:
         """Composite samples s [R, N], ascending, up to `end` [R, 1]; and how many there are."""
         flat = (s < end).view(-1).nonzero()[:, 0]
-        raw = self.ask(params, s.reshape(-1)[flat], flat // max(s.shape[1], 1))
+        rays = flat // max(s.shape[1], 1)
+        raw = self.ask(params, self.points(s.reshape(-1)[flat], rays), rays)
         return self.composite(s, end, flat, raw), len(flat)
 
-    def ask(self, params: Tensor, s: Tensor, rays: Tensor) -> Tensor:
-        """rgb_raw and sigma_raw [N, 4] at distances s [N] along `rays` [N]."""
+    def points(self, s: Tensor, rays: Tensor) -> Tensor:
+        """[N, 3] at distances s [N] along `rays` [N]."""
         t = self.spans.select(rays).t(s[:, None])
-        points = self.path.origins[rays] + t * self.path.directions[rays]
-        rgb_raw, sigma_raw = self.field.evaluate(params, points, self.views, rays)
+        return self.path.origins[rays] + t * self.path.directions[rays]
+
+    def ask(
+        self, params: Tensor, points: Tensor, rays: Tensor, known: Tensor | None = None
+    ) -> Tensor:
+        """rgb_raw and sigma_raw [N, 4] at points [N, 3] of `rays` [N]; `known`: the same."""
+        parts = None if known is None else (known[:, :3], known[:, 3])
+        rgb_raw, sigma_raw = self.field.evaluate(params, points, self.views, rays, parts)
         return torch.cat([rgb_raw, sigma_raw[:, None]], 1)
 
     def steps(self, s: Tensor, end: Tensor) -> Tensor:

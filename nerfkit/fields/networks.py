@@ -28,7 +28,12 @@ def create(sizes: Sizes, generator: torch.Generator) -> Tensor:
 
 
 def evaluate(
-    sizes: Sizes, params: Tensor, points: Tensor, views: Tensor, rays: Tensor
+    sizes: Sizes,
+    params: Tensor,
+    points: Tensor,
+    views: Tensor,
+    rays: Tensor,
+    known: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """rgb_raw [N, 3] and sigma_raw [N] at scaled points [N, 3], seen along views[rays].
 
@@ -36,10 +41,12 @@ def evaluate(
         params: [P]; the outputs are differentiable with respect to them.
         views: [R, 3] unit directions.
         rays: [N] int64.
+        known: what it returned for these arguments, where only gradients are wanted any more.
     """
+    run = nerf_mlp.nerf_mlp
     if isinstance(sizes, FastNerfMlpConfig):
-        return fastnerf_mlp.fastnerf_mlp(points, views, params, ray_indices=rays, config=sizes)
-    return nerf_mlp.nerf_mlp(points, views, params, ray_indices=rays, config=sizes)
+        run = fastnerf_mlp.fastnerf_mlp
+    return run(points, views, params, ray_indices=rays, config=sizes, known=known)
 
 
 def colors_from(sizes: Sizes, params: Tensor, points: Tensor, directions: Tensor) -> Tensor:

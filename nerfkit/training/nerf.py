@@ -35,8 +35,8 @@ NETWORKS = ("coarse", "fine")
 GUIDE_DEPTH = 6
 # Between coarse samples of a ray with an octree, in edges of the cube; the paper's are 1/48 apart.
 SPACING = 1 / 64
-# The octree is learned anew every so many steps; later, when it changes little, every ten times so.
-GUIDE_STEPS, OFTEN_UNTIL = 100, 1000
+# The octree is learned anew after so many steps, and whenever twice as many were taken.
+FIRST_GUIDE = 100
 GRID, FULL_GRID = 2, 1  # points along an edge of a leaf; of very many leaves
 VERY_MANY = 1 << 16
 OCCUPIED_ALPHA = 0.02  # of the way through a leaf
@@ -148,8 +148,8 @@ class NerfLearner:
     def restructure(self, number: int, say: Callable[[str], None]) -> bool:
         """Learn the octree from the coarse network, where that is due."""
         del say
-        every = GUIDE_STEPS if number <= OFTEN_UNTIL else 10 * GUIDE_STEPS
-        if self.config.octree and number % every == 0:
+        times, rest = divmod(number, FIRST_GUIDE)
+        if self.config.octree and rest == 0 and times & (times - 1) == 0:
             limit = self.field.limit
             keep = self._opaque(limit)
             # An octree of nothing would never be looked at again.

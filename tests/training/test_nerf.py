@@ -156,7 +156,7 @@ def test_a_tiny_fit_reaches_a_psnr(nerf_run):
 @pytest.mark.parametrize("preset", ["nerf", "fastnerf"])
 def test_interrupted_and_resumed_is_the_same_to_the_bit(make_fit, tmp_path, monkeypatch, preset):
     options = {**TINY, "preset": preset, "steps": 12, "rays": 64}
-    monkeypatch.setattr("nerfkit.training.nerf.GUIDE_STEPS", 4)
+    monkeypatch.setattr("nerfkit.training.nerf.FIRST_GUIDE", 4)
     make_fit(tmp_path / "whole", **options)
     step = loop._Fit._step
 
