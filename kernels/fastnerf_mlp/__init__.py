@@ -64,9 +64,7 @@ def fastnerf_mlp(
     _check(params, config, points=points, directions=directions)
     _check_rays(ray_indices, len(points), len(directions))
     run = _module(points, backend).fastnerf_mlp
-    return run(
-        points, directions, params, ray_indices=ray_indices, config=config, known=known
-    )
+    return run(points, directions, params, ray_indices=ray_indices, config=config, known=known)
 
 
 def point_components(

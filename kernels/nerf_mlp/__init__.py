@@ -62,9 +62,7 @@ def nerf_mlp(
         from .gpu import nerf_mlp as run
     else:
         from .reference import nerf_mlp as run
-    return run(
-        points, directions, params, ray_indices=ray_indices, config=config, known=known
-    )
+    return run(points, directions, params, ray_indices=ray_indices, config=config, known=known)
 
 
 def _check(
