@@ -10,24 +10,10 @@
 #include <vector>
 
 #include "nerf_mlp/panel_gemm.h"
-#include "shared/buffer.h"
+#include "shared/aligned_floats.h"
+#include "shared/parallel.h"
 
 namespace nk {
-
-// Floats on a cache line's boundary: a vector that straddles two costs twice.
-class AlignedFloats {
-  public:
-    explicit AlignedFloats(int64_t n) {
-        float* start = buffer_.resize(static_cast<size_t>(n) + 15);
-        data_ = start + (64 - reinterpret_cast<uintptr_t>(start) % 64) % 64 / sizeof(float);
-    }
-    float* data() { return data_; }
-    const float* data() const { return data_; }
-
-  private:
-    Buffer<float> buffer_;
-    float* data_;
-};
 
 struct Rows {
     int buffer, first, count;
@@ -90,15 +76,22 @@ class PackedLayers {
   public:
     PackedLayers(const Layers& layers, const float* params, bool backward)
         : params(params), forward_(layers.params()), backward_(backward ? layers.params() : 0) {
-        float *ahead = forward_.data(), *back = backward_.data();
+        // Offsets first: the layers are packed side by side.
+        std::vector<int64_t> from, to;
+        int64_t read = 0, written = 0;
         for (const Layer& layer : layers.all) {
-            const int in = layer.in.count, out = layer.out.count;
-            panel::pack(params, in, 1, out, in, ahead);
-            if (backward)
-                panel::pack(params + layer.back.first - layer.in.first, 1, in, layer.back.count,
-                            out, back);
-            params += layer.params(), ahead += layer.weights(), back += layer.weights();
+            from.push_back(read), to.push_back(written);
+            read += layer.params(), written += layer.weights();
         }
+        parallel_for(static_cast<int64_t>(layers.all.size()), 1, [&](int64_t l, int64_t, int) {
+            const Layer& layer = layers.all[l];
+            const int in = layer.in.count, out = layer.out.count;
+            const float* weights = params + from[l];
+            panel::pack(weights, in, 1, out, in, forward_.data() + to[l]);
+            if (backward)
+                panel::pack(weights + layer.back.first - layer.in.first, 1, in, layer.back.count,
+                            out, backward_.data() + to[l]);
+        });
     }
     const float* forward() const { return forward_.data(); }
     const float* backward() const { return backward_.data(); }
@@ -181,11 +174,12 @@ class LayerGradients {
         const float* sums = sums_.data();
         for (const Layer& layer : layers_.all) {
             const int in = layer.in.count, out = layer.out.count;
-            for (int i = 0; i < in; ++i) {
-                const float* column =
-                    sums + int64_t(i / panel::LANES) * out * panel::LANES + i % panel::LANES;
+            for (int first = 0; first < in; first += panel::LANES) {
+                const int lanes = in - first < panel::LANES ? in - first : panel::LANES;
+                const float* column = sums + int64_t(first) * out;
                 for (int o = 0; o < out; ++o)
-                    params[int64_t(o) * in + i] += column[o * panel::LANES];
+                    for (int lane = 0; lane < lanes; ++lane)
+                        params[int64_t(o) * in + first + lane] += column[o * panel::LANES + lane];
             }
             const float* bias = sums + layer.grads() - int64_t(out) * VL;
             for (int o = 0; o < out; ++o) params[layer.weights() + o] += hsum(load(bias + o * VL));

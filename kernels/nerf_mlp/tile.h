@@ -57,7 +57,7 @@ struct NerfMlp {
 
 class NerfMlpTile {
   public:
-    static constexpr int SAMPLES = 256;
+    static constexpr int SAMPLES = 128;
     static constexpr int PANELS = SAMPLES / panel::LANES;
 
     explicit NerfMlpTile(const NerfMlp& net) : x_(net.layers, PANELS) {}

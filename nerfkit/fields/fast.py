@@ -5,7 +5,7 @@ Symbols: V stored vertices of all levels (see nerfkit.fields.vertices), P networ
     sigma(x) = density_scale * softplus(d(x) + density_bias),  d, f = sums over levels of trilinear
     interpolations;  rgb(x, v) = network(f(x), spherical harmonics of v)
 
-Coarse levels generalise, fine levels refine: summing them is what lets a fit converge in seconds.
+With `ndc` x and v are in the cube of nerfkit.fields.ndc. Coarse levels generalise, fine levels refine: summing them is what lets a fit converge in seconds.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nerfkit.fields.ndc import Ndc, Path
 from nerfkit.fields.vertices import BRICK, Vertices
 from nerfkit.kernels import _native
 from nerfkit.kernels.first_hit import Occupancy, first_hit
@@ -42,6 +43,7 @@ class FieldShape:
         density_scale, density_bias: of sigma above; scale in 1 / world unit.
         step_voxels: distance between samples of a fit, in finest voxels.
         near: nothing is seen closer to a camera than this, world units.
+        ndc: of a forward-facing scene; the octree is then that of its cube.
     """
 
     hidden: tuple[int, ...]
@@ -50,6 +52,7 @@ class FieldShape:
     density_bias: float
     step_voxels: float
     near: float
+    ndc: Ndc | None = None
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -120,7 +123,7 @@ class FastField:
             "density_scale": self.shape.density_scale,
             "density_bias": self.shape.density_bias,
             "bands": self.shape.bands,
-            "near": self.shape.near,
+            "near": self.shape.near if self.shape.ndc is None else 0.0,  # it begins there
         }
 
     def sum_levels(self) -> None:
@@ -149,19 +152,30 @@ class FastField:
 
         Asked of the nodes a level or more above the leaves, which are met in fewer steps.
         """
-        return first_hit(origins, directions, self._nodes, self._nodes.voxel / 2) < math.inf
+        path = self.path(origins, directions)
+        return first_hit(*path[:2], self._nodes, self._nodes.voxel / 2) < math.inf
+
+    def path(self, origins: Tensor, directions: Tensor) -> Path:
+        """World rays [R, 3] in the octree's cube."""
+        return Path.of(self.shape.ndc, origins, directions)
 
     def render(self, origins: Tensor, directions: Tensor, background: Tensor) -> Rendered:
         """Colours [R, 3], depths [R] (sum w t) and opacities [R] of rays [R, 3] on `background`."""
+        path = self.path(origins, directions)
         with torch.no_grad():
-            return render_rays(
-                *(origins, directions, self.grid, self.summed, self.features, self.network),
+            seen = render_rays(
+                *(*path[:2], self.grid, self.summed, self.features, self.network),
                 self.shape.widths,
                 background=background,
                 early_stop=RENDER_STOP,
                 weight_min=RENDER_WEIGHT,
                 **self.sampling(min(RENDER_STEP, self.shape.step_voxels)),
             )
+        if self.shape.ndc is None:
+            return seen
+        # of the mean place in the cube: an edge between near and far lies between them
+        middle = path.world((seen.depths / seen.opacities.clamp_min(1e-6))[:, None])[:, 0]
+        return seen._replace(depths=middle * seen.opacities)
 
     def collapsed(self) -> FastField:
         """The same field with the finest level alone: every look-up touches one level.

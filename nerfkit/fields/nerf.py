@@ -18,7 +18,7 @@ With `ndc` the cube is that of nerfkit.fields.ndc, and s and t are distances in 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import torch
@@ -108,12 +108,17 @@ class NerfField:
 
     def path(self, origins: Tensor, directions: Tensor) -> Path:
         """World rays [R, 3] in the octree's cube."""
-        ndc = self.shape.ndc
-        return Path(origins, directions) if ndc is None else ndc.path(origins, directions)
+        return Path.of(self.shape.ndc, origins, directions)
 
     def collapsed(self) -> NerfField:
         """The field itself."""
         return self
+
+    def unguided(self) -> NerfField:
+        """The same networks with the paper's sampling: of the whole cube, by every ray."""
+        paper = replace(self.shape, most_coarse=64, n_fine=128, spacing=0.0)
+        cube = Octree.full(self.limit.box_min, self.limit.size, 0)
+        return NerfField(paper, cube, cube, self.coarse, self.fine)
 
     def render(self, origins: Tensor, directions: Tensor, background: Tensor) -> Rendered:
         """Colours [R, 3], depths [R] (sum w t) and opacities [R] of rays [R, 3] on `background`."""

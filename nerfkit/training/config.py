@@ -49,10 +49,10 @@ class FitConfig:
     lr_features: float = 0.05
     """fast: learning rate of the features."""
     lr_network: float | None = None
-    """Learning rate of the network; by default 0.02, of nerf and fastnerf 5e-4."""
+    """Learning rate of the network; by default 0.02, of nerf and fastnerf 2e-3."""
     lr_decay: float | None = None
     """Learning rates at the end, as a part of those at the start; by default 0.03, of nerf and
-    fastnerf 0.1."""
+    fastnerf 0.05."""
     coarsest: int = 32
     """fast: resolution of the coarsest level."""
     finest: int | None = None
@@ -73,7 +73,7 @@ class FitConfig:
     """nerf, fastnerf: whether rays are sampled only where an octree, learned from the coarse
     network, is occupied."""
     rays: int | None = None
-    """nerf, fastnerf: rays a step; by default 512, in a long fit 1024."""
+    """nerf, fastnerf: rays a step; by default 64."""
     coarse_samples: int = 64
     """nerf, fastnerf: samples of the coarse network along a ray; with an octree the most there
     are."""
@@ -83,7 +83,7 @@ class FitConfig:
     width: int | None = None
     """nerf, fastnerf: units of the networks' layers; by default 256, of fastnerf 384."""
     ndc: bool = False
-    """nerf, fastnerf: normalised device coordinates, for photographs that all face one way."""
+    """Normalised device coordinates, for photographs that all face one way."""
 
     def check(self) -> None:
         """Raise NerfkitError for the first option that cannot be used."""
@@ -149,19 +149,19 @@ class FitConfig:
         """`lr_network`, or its default."""
         if self.lr_network is not None:
             return self.lr_network
-        return 0.02 if self.preset == "fast" else 5e-4
+        return 0.02 if self.preset == "fast" else 2e-3
 
     @property
     def rate_decay(self) -> float:
         """`lr_decay`, or its default."""
         if self.lr_decay is not None:
             return self.lr_decay
-        return 0.03 if self.preset == "fast" else 0.1
+        return 0.03 if self.preset == "fast" else 0.05
 
     @property
     def rays_a_step(self) -> int:
         """`rays`, or its default."""
-        return self.rays or (1024 if self.is_long else 512)
+        return self.rays or 64
 
     @property
     def n_fine(self) -> int:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nerfkit.cameras import Cameras
 from nerfkit.fields.fast import FastField, FieldShape
+from nerfkit.fields.ndc import Ndc
 from nerfkit.fields.vertices import Vertices
 from nerfkit.kernels.fused_render import FEATURES
 from nerfkit.octree import Octree
@@ -70,7 +71,8 @@ class FastLearner:
         self.config, self.optimiser = config, optimiser
         self.first_depth, self.samples_per_ray = first_depth, samples_per_ray
         octree = optimiser.field.octree
-        self.finest = max(octree.depth, _finest_depth(config, octree, cameras))
+        ndc = optimiser.field.shape.ndc
+        self.finest = max(octree.depth, _finest_depth(config, octree, ndc, cameras))
         self.warned_empty = False
 
     @classmethod
@@ -84,9 +86,10 @@ class FastLearner:
     @classmethod
     def load_field(cls, stored: Stored) -> FastField:
         try:
-            shape = FieldShape(**stored.json("shape"))
-            shape = FieldShape(**{**asdict(shape), "hidden": tuple(shape.hidden)})
-        except (TypeError, ValueError) as error:
+            values = stored.json("shape")
+            ndc, hidden = Ndc.from_json(values.pop("ndc", None)), tuple(values.pop("hidden"))
+            shape = FieldShape(hidden=hidden, ndc=ndc, **values)
+        except (KeyError, TypeError, ValueError) as error:
             raise stored.unreadable(error) from error
         box_min = stored.take("octree_box_min", (3,), torch.float32)
         size = float(stored.take("octree_size", (1,), torch.float64))
@@ -218,7 +221,8 @@ class FastLearner:
 def _first_layout(
     config: FitConfig, scene: Scene, cameras: Cameras
 ) -> tuple[Octree, FieldShape, list[int]]:
-    octree = scene.octree
+    ndc = Ndc.of(cameras, scene.near) if config.ndc else None
+    octree = scene.octree if ndc is None else Octree.full(-torch.ones(3), 2.0, 0)
     shape = FieldShape(
         hidden=tuple(config.hidden_units),
         bands=config.bands,
@@ -226,8 +230,9 @@ def _first_layout(
         density_bias=CARVED_BIAS if scene.carved else FULL_BIAS,
         step_voxels=config.step_voxels,
         near=scene.near,
+        ndc=ndc,
     )
-    finest = _finest_depth(config, octree, cameras)
+    finest = _finest_depth(config, octree, ndc, cameras)
     start = min(finest, CARVED_START if scene.carved else FULL_START)
     while octree.depth < start and 8 * len(octree) <= MOST_LEAVES:
         octree = octree.subdivide()
@@ -249,12 +254,15 @@ def _room_to_divide(keep: Tensor, weights: Tensor) -> tuple[Tensor, bool]:
     return chosen & keep, True
 
 
-def _finest_depth(config: FitConfig, octree: Octree, cameras: Cameras) -> int:
+def _finest_depth(config: FitConfig, octree: Octree, ndc: Ndc | None, cameras: Cameras) -> int:
     """Depth at which a voxel is about a pixel wide, unless the configuration says."""
     if config.finest is not None:
         return config.finest.bit_length() - 1
-    centre = (octree.box_min + octree.size / 2).double()
-    distance = (cameras.c2w[:, :, 3] - centre).norm(dim=1).clamp_min(octree.size / 2)
-    pixel = float((distance / cameras.fx).median())
+    if ndc is not None:
+        pixel = 1 / (ndc.slope_x * float(cameras.fx.median()))
+    else:
+        centre = (octree.box_min + octree.size / 2).double()
+        distance = (cameras.c2w[:, :, 3] - centre).norm(dim=1).clamp_min(octree.size / 2)
+        pixel = float((distance / cameras.fx).median())
     deepest = DEEPEST_LONG if config.is_long else DEEPEST_AUTO
     return min(deepest, max(5, math.floor(math.log2(octree.size / pixel))))

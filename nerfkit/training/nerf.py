@@ -1,7 +1,9 @@
 """Fitting NeRF (2003.08934): the sum of both networks' errors, Adam, and the octree they learn.
 
-The authors' settings: learning rate 5e-4, at the end a tenth of it, Adam with eps 1e-7 as Keras has
-it, no noise on sigma. Unlike theirs, images with alpha are laid on a new colour at each ray.
+As the authors: Adam with eps 1e-7, as Keras has it, no noise on sigma. Unlike theirs, images with
+alpha are laid on a new colour at each ray; and for a processor, which is as fast with few rays as
+with many, a step has 64 rays, not 4096 (section 5.3), and four times the learning rate, 2e-3: after
+as many rays that is dB ahead.
 FastNeRF (2103.10380) is fitted in the same way.
 """
 
@@ -34,7 +36,7 @@ BETAS, EPS = (0.9, 0.999), 1e-7
 NETWORKS = ("coarse", "fine")
 GUIDE_DEPTH = 6
 # Between coarse samples of a ray with an octree, in edges of the cube; the paper's are 1/48 apart.
-SPACING = 1 / 64
+SPACING = 1 / 32
 # The octree is learned anew after so many steps, and whenever twice as many were taken.
 FIRST_GUIDE = 100
 GRID, FULL_GRID = 2, 1  # points along an edge of a leaf; of very many leaves
@@ -88,8 +90,7 @@ class NerfLearner:
     def load_field(cls, stored: Stored) -> NerfField:
         values = stored.json("shape")
         try:
-            ndc = values.pop("ndc")
-            ndc = None if ndc is None else Ndc(**{**ndc, "pose": tuple(ndc["pose"])})
+            ndc = Ndc.from_json(values.pop("ndc"))
             network = cls.network(*values.pop("network"))
             shape = NerfShape(network=network, ndc=ndc, **values)
             shape.network.check()

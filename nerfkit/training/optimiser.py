@@ -95,7 +95,7 @@ class Optimiser:
         field = self.field
         targets = torch.lerp(background, batch.colors, batch.alphas)
         fitted = fit_rays(
-            *(batch.origins, batch.directions, targets),
+            *(*field.path(batch.origins, batch.directions)[:2], targets),
             *(field.grid, field.summed, field.features, field.network, field.shape.widths),
             scale=1 / max(1, len(targets)),
             grad_density=self.density_gradient,
