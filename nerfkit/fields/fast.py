@@ -5,7 +5,9 @@ Symbols: V stored vertices of all levels (see nerfkit.fields.vertices), P networ
     sigma(x) = density_scale * softplus(d(x) + density_bias),  d, f = sums over levels of trilinear
     interpolations;  rgb(x, v) = network(f(x), spherical harmonics of v)
 
-With `ndc` x and v are in the cube of nerfkit.fields.ndc. Coarse levels generalise, fine levels refine: summing them is what lets a fit converge in seconds.
+With `ndc` x and v are in the cube of nerfkit.fields.ndc.
+
+Coarse levels generalise, fine levels refine: summing them is what lets a fit converge in seconds.
 """
 
 from __future__ import annotations
