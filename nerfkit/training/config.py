@@ -24,8 +24,9 @@ class FitConfig:
     """Folder of posed images, or its transforms.json."""
     output: Path
     """Folder to write the run to."""
-    preset: Literal["fast", "nerf"] = "fast"
-    """Kind of field: fast is an octree of features, nerf the two networks of arXiv 2003.08934."""
+    preset: Literal["fast", "nerf", "nsvf"] = "fast"
+    """Kind of field: fast is an octree of features, nerf the two networks of arXiv 2003.08934, nsvf
+    the voxels with embeddings and the network of arXiv 2007.11571."""
     minutes: float | None = None
     """Wall time of the whole command; 5 if neither this nor steps is given."""
     steps: int | None = None
@@ -48,7 +49,7 @@ class FitConfig:
     lr_features: float = 0.05
     """fast: learning rate of the features."""
     lr_network: float | None = None
-    """Learning rate of the network; by default 0.02, of nerf 5e-4."""
+    """Learning rate of the network; by default 0.02, of nerf 5e-4, of nsvf 1e-3."""
     lr_decay: float | None = None
     """Learning rates at the end, as a part of those at the start; by default 0.03, of nerf 0.1."""
     coarsest: int = 32
@@ -59,8 +60,8 @@ class FitConfig:
     """fast: distance between samples, in finest voxels."""
     weight_min: float = 1e-4
     """fast: samples that weigh less get no colour."""
-    early_stop: float = 1e-4
-    """Rays end where their transmittance falls below this."""
+    early_stop: float | None = None
+    """Rays end where their transmittance falls below this; by default 1e-4, of nsvf 0.01."""
     prune_weight: float = 0.02
     """fast: voxels that never weighed this much are emptied, unless a neighbour did."""
     hidden: tuple[int, ...] | None = None
@@ -71,15 +72,18 @@ class FitConfig:
     """nerf: whether rays are sampled only where an octree, learned from the coarse network, is
     occupied."""
     rays: int | None = None
-    """nerf: rays a step; by default 512, in a long fit 1024."""
+    """nerf, nsvf: rays a step; by default 512, in a long fit 1024."""
     coarse_samples: int = 64
     """nerf: samples of the coarse network along a ray; with an octree the most there are."""
     fine_samples: int | None = None
     """nerf: samples along a ray for the fine network alone; by default 128, with an octree 16."""
     width: int = 256
-    """nerf: units of the networks' layers."""
+    """nerf, nsvf: units of the networks' layers."""
     ndc: bool = False
     """nerf: normalised device coordinates, for photographs that all face one way."""
+    voxel_size: float | None = None
+    """nsvf: edge of a voxel at the start, in units of the scene; by default such that there are
+    about 1000."""
 
     def check(self) -> None:
         """Raise NerfkitError for the first option that cannot be used."""
@@ -87,14 +91,14 @@ class FitConfig:
             raise NerfkitError("--minutes and --steps: give one of them, not both")
         for name in (
             *("minutes", "steps", "samples", "lr_density", "lr_features", "lr_network"),
-            *("lr_decay", "step_voxels"),
+            *("lr_decay", "step_voxels", "voxel_size"),
         ):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise NerfkitError(f"--{_option(name)}: want a positive number, got {value}")
         for name in ("weight_min", "early_stop", "prune_weight"):
             value = getattr(self, name)
-            if not 0 <= value < 1:
+            if value is not None and not 0 <= value < 1:
                 raise NerfkitError(f"--{_option(name)}: want a number in [0, 1), got {value}")
         for name in ("coarsest", "finest"):
             value = getattr(self, name)
@@ -145,7 +149,7 @@ class FitConfig:
         """`lr_network`, or its default."""
         if self.lr_network is not None:
             return self.lr_network
-        return 5e-4 if self.preset == "nerf" else 0.02
+        return {"fast": 0.02, "nerf": 5e-4, "nsvf": 1e-3}[self.preset]
 
     @property
     def rate_decay(self) -> float:
@@ -153,6 +157,13 @@ class FitConfig:
         if self.lr_decay is not None:
             return self.lr_decay
         return 0.1 if self.preset == "nerf" else 0.03
+
+    @property
+    def least_light(self) -> float:
+        """`early_stop`, or its default."""
+        if self.early_stop is not None:
+            return self.early_stop
+        return 0.01 if self.preset == "nsvf" else 1e-4
 
     @property
     def rays_a_step(self) -> int:
