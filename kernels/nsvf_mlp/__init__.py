@@ -100,9 +100,7 @@ def _check(
     if n and len(corners):
         low, high = corners.aminmax()
         if low < 0 or high >= len(table):
-            raise ValueError(
-                f"corners must be in [0, {len(table)}), got {int(low)} to {int(high)}"
-            )
+            raise ValueError(f"corners must be in [0, {len(table)}), got {int(low)} to {int(high)}")
     if directions is None:
         return
     if directions.ndim != 2 or directions.shape[1] != 3:

@@ -44,9 +44,11 @@ OPACITY_WEIGHT, OPACITY_SOFTNESS = 1e-3, 0.11
 STEPS_A_VOXEL = 8
 PRUNE_STEPS, DIVIDE_STEPS = 2500, (5000, 25_000, 75_000)
 PRUNE_PART, FIRST_PRUNE, DIVIDE_PARTS = 0.05, 0.1, (0.15, 0.35, 0.6)
-SMALLEST_STEP = 0.4  # of a pixel: what the authors' scenes of 800x800 end with
+SMALLEST_STEP = 0.67  # of a pixel
 EMPTY_BELOW = 0.5  # voxels where exp(-relu(sigma_raw)) exceeds this everywhere are empty
-MOST_POINTS = 16  # along an edge of a voxel, where that is looked for
+# Points along an edge of a voxel where that is looked for; in a fit of so many minutes at most as
+# many as there are steps.
+PRUNE_POINTS = 16
 FIRST_POINTS = 64  # of a voxel, looked at before the others
 POINTS_A_CALL = 1 << 17
 FEWEST_VOXELS = 64
@@ -208,22 +210,24 @@ class NsvfLearner:
         Of voxels found not to be empty, not all points are looked at.
         """
         field = self.field
-        n = min(MOST_POINTS, max(2, round(2 * field.octree.voxel / field.shape.step)))
+        n = PRUNE_POINTS
+        if self.config.steps is None:
+            n = min(n, max(2, round(field.octree.voxel / field.shape.step)))
         places = (torch.arange(n) + 0.5) / n
         points = torch.cartesian_prod(places, places, places)
         # in an order in which the first few are all over the voxel
         points = points[torch.randperm(len(points), generator=torch.Generator().manual_seed(0))]
         densest = torch.zeros(len(field.octree))
         for part in (points[:FIRST_POINTS], points[FIRST_POINTS:]):
+            if len(part) == 0:
+                break
             unknown = (densest <= -math.log(EMPTY_BELOW)).nonzero()[:, 0]
-            for voxels in unknown.split(max(1, POINTS_A_CALL // max(1, len(part)))):
+            for voxels in unknown.split(max(1, POINTS_A_CALL // len(part))):
+                places = part.repeat(len(voxels), 1)
                 with torch.no_grad():
-                    raw = field.raw(
-                        voxels.repeat_interleave(len(part)), part.repeat(len(voxels), 1)
-                    )
-                if len(part):
-                    found = raw.view(len(voxels), -1).amax(1)
-                    densest[voxels] = torch.maximum(densest[voxels], found)
+                    raw = field.raw(voxels.repeat_interleave(len(part)), places)
+                found = raw.view(len(voxels), len(part)).amax(1)
+                densest[voxels] = torch.maximum(densest[voxels], found)
         return densest
 
     def _forget(self) -> None:
