@@ -104,13 +104,16 @@ class Layers {
     std::vector<Source> sources_;
 };
 
-// The parameters, packed for the products once and read by all threads.
+constexpr int kAllLayers = 1 << 30;
+
+// The parameters of the first `count` layers, packed for the products once and read by all threads.
 class PackedLayers {
   public:
-    PackedLayers(const Layers& layers, const float* params, bool backward)
+    PackedLayers(const Layers& layers, const float* params, bool backward, int count = kAllLayers)
         : params(params), forward_(layers.params()), backward_(backward ? layers.params() : 0) {
         float *ahead = forward_.data(), *back = backward_.data();
         for (const Layer& layer : layers.all) {
+            if (count-- == 0) break;
             const int in = layer.in.count, out = layer.out.count;
             panel::pack(params, in, 1, out, in, ahead);
             if (backward)
@@ -150,8 +153,6 @@ class TileBuffers {
     std::vector<int64_t> starts_;
     AlignedFloats memory_;
 };
-
-constexpr int kAllLayers = 1 << 30;
 
 // The first `count` layers on the first `panels` panels, whose inputs are in place.
 inline void layers_forward(const Layers& layers, const PackedLayers& packed, int panels,

@@ -39,7 +39,7 @@ struct NsvfMlp {
           color(color),
           layers(wire(shape)),
           n_layers(color ? kAllLayers : shape.feature_layers + 2),
-          packed(layers, params, backward) {}
+          packed(layers, params, backward, n_layers) {}
 
     // Buffers: encoded embedding, [features, direction], sigma, rgb, then one a layer.
     static constexpr int EMBEDDING = 0, FEATURES = 1, SIGMA = 2, RGB = 3;

@@ -32,7 +32,7 @@ RENDER_RAYS = 8192  # at a time: bounds the memory
 SHADED = 1e-4  # samples that weigh less get no colour in a picture
 FIRST_ROUND = 8  # samples a ray before looking which rays have light left, then twice that
 HIT_DEPTH = 6
-FOG = 0.1  # sigma_raw at first: above 0, where relu has a gradient
+FOG, EVENNESS = 0.1, 0.1  # about sigma_raw at first, and what its layer's weights are scaled by
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class NsvfField:
 
     @staticmethod
     def create(shape: NsvfShape, octree: Octree, generator: torch.Generator) -> NsvfField:
-        """Weights uniform as Glorot's and embeddings normal, as the authors' code has them."""
+        """Weights uniform as Glorot's and embeddings normal, as in the authors' code, in thin fog."""
         corners, config = Corners.of(octree), shape.network
         table = torch.randn(len(corners), config.embedding, generator=generator)
         network = torch.zeros(config.n_params)
@@ -89,8 +89,10 @@ class NsvfField:
             if name.endswith("weight"):
                 bound = math.sqrt(6 / sum(values.shape))
                 values.uniform_(-bound, bound, generator=generator)
-            elif name == "sigma.bias":
-                values.fill_(FOG)
+        # Thin fog everywhere: where sigma_raw begins below 0, relu has no gradient to raise it.
+        values = unpack(network, config)
+        values["sigma.weight"].mul_(EVENNESS)
+        values["sigma.bias"].fill_(FOG)
         return NsvfField(shape, octree, corners, table / math.sqrt(config.embedding), network)
 
     def hits(self, origins: Tensor, directions: Tensor) -> Tensor:

@@ -72,7 +72,8 @@ class FitConfig:
     """nerf: whether rays are sampled only where an octree, learned from the coarse network, is
     occupied."""
     rays: int | None = None
-    """nerf, nsvf: rays a step; by default 512, in a long fit 1024."""
+    """nerf, nsvf: rays a step; of nerf by default 512, in a long fit 1024, of nsvf as many as meet
+    4096 samples that are not empty."""
     coarse_samples: int = 64
     """nerf: samples of the coarse network along a ray; with an octree the most there are."""
     fine_samples: int | None = None

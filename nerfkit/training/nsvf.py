@@ -5,8 +5,9 @@ regulariser of 1906.07751, which wants rays to meet something or nothing. Target
 laid on a new colour at each ray.
 
 With a number of steps, voxels are emptied every 2500 and divided after 5000, 25,000 and 75,000, as
-in the authors' code. A fit of so many minutes does so at parts of its time, and stops dividing
-where a voxel is a pixel wide; its step is halved only as far as the images can tell.
+in the authors' code. A fit of so many minutes does so at parts of its time, though not before the
+field has had some steps, and stops dividing where a voxel is a pixel wide; its step is halved only
+as far as the images can tell.
 """
 
 from __future__ import annotations
@@ -44,6 +45,10 @@ OPACITY_WEIGHT, OPACITY_SOFTNESS = 1e-3, 0.11
 STEPS_A_VOXEL = 8
 PRUNE_STEPS, DIVIDE_STEPS = 2500, (5000, 25_000, 75_000)
 PRUNE_PART, FIRST_PRUNE, DIVIDE_PARTS = 0.05, 0.1, (0.15, 0.35, 0.6)
+LEAST_STEPS = 400  # before these, densities are still those of fog
+# Samples with a colour a step, from which the number of rays follows: fog has many a ray.
+SHADED_A_STEP, FEWEST_RAYS, MOST_RAYS = 4096, 128, 4096
+FIRST_SHADED_A_RAY = 16.0
 SMALLEST_STEP = 0.67  # of a pixel
 EMPTY_BELOW = 0.5  # voxels where exp(-relu(sigma_raw)) exceeds this everywhere are empty
 # Points along an edge of a voxel where that is looked for; in a fit of so many minutes at most as
@@ -63,6 +68,7 @@ class NsvfLearner:
         divisions: how often the voxels have been divided.
         prunings: how many have been due.
         fresh: the step after which the moments began anew.
+        shaded_a_ray: lately.
     """
 
     format = "nerfkit nsvf 1"
@@ -72,7 +78,7 @@ class NsvfLearner:
     def __init__(self, config: FitConfig, field: NsvfField, pixel: float) -> None:
         self.config, self.field, self.pixel = config, field, pixel
         self.divisions = self.prunings = self.fresh = 0
-        self.progress = 0.0
+        self.progress, self.shaded_a_ray = 0.0, FIRST_SHADED_A_RAY
         self.warned_empty = False
         self._forget()
 
@@ -124,6 +130,7 @@ class NsvfLearner:
         learner = cls(config, field, float(memory["pixel"]))
         learner.divisions, learner.prunings = int(memory["divisions"]), int(memory["prunings"])
         learner.fresh = int(memory["fresh"])
+        learner.shaded_a_ray = float(memory["shaded_a_ray"])
         for name, moment in learner.moments.items():
             moment.copy_(companion.take(name, tuple(moment.shape), torch.float32))
         return learner
@@ -133,7 +140,9 @@ class NsvfLearner:
     ) -> Stepped:
         field, config = self.field, self.config
         self.progress = progress
-        batch = pixels.draw(config.rays_a_step, generator)
+        wanted = int(SHADED_A_STEP / max(self.shaded_a_ray, 1e-3))
+        wanted = min(MOST_RAYS, max(FEWEST_RAYS, wanted)) // 64 * 64
+        batch = pixels.draw(config.rays or wanted, generator)
         n_rays = len(batch.origins)
         background = torch.rand(n_rays, 3, generator=generator)
         targets = torch.lerp(background, batch.colors, batch.alphas)
@@ -155,6 +164,7 @@ class NsvfLearner:
                 eps=EPS,
                 step=number - self.fresh,
             )
+        self.shaded_a_ray += 0.1 * (traced.n_shaded / max(n_rays, 1) - self.shaded_a_ray)
         return Stepped(n_rays, traced.n_samples, traced.n_shaded, float(error.detach()) / 3)
 
     def restructure(self, number: int, say: Callable[[str], None]) -> bool:
@@ -180,6 +190,8 @@ class NsvfLearner:
         """How many prunings and divisions there should have been by now."""
         if self.config.steps is not None:
             return number // PRUNE_STEPS, sum(at <= number for at in DIVIDE_STEPS)
+        if number < LEAST_STEPS:
+            return 0, 0
         prunings = math.floor((self.progress - FIRST_PRUNE) / PRUNE_PART) + 1
         first = self.field.octree.voxel * 2**self.divisions
         useful = max(0, round(math.log2(first / self.pixel)))
@@ -256,7 +268,8 @@ class NsvfLearner:
         return dict(self.moments)
 
     def memory(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("pixel", "divisions", "prunings", "fresh")}
+        names = "pixel", "divisions", "prunings", "fresh", "shaded_a_ray"
+        return {name: getattr(self, name) for name in names}
 
     def checkpoint_bytes(self) -> float:
         return 12.0 * (self.field.table.numel() + self.field.network.numel())
