@@ -32,7 +32,8 @@ RENDER_RAYS = 8192  # at a time: bounds the memory
 SHADED = 1e-4  # samples that weigh less get no colour in a picture
 FIRST_ROUND = 8  # samples a ray before looking which rays have light left, then twice that
 HIT_DEPTH = 6
-FOG, EVENNESS = 0.1, 0.1  # about sigma_raw at first, and what its layer's weights are scaled by
+START = 0.05  # deviation of the embeddings at first
+FOG, EVENNESS = 0.1, 0.1  # about sigma_raw at first, and what last weights are scaled by
 
 
 @dataclass(frozen=True)
@@ -81,19 +82,25 @@ class NsvfField:
 
     @staticmethod
     def create(shape: NsvfShape, octree: Octree, generator: torch.Generator) -> NsvfField:
-        """Weights uniform as Glorot's and embeddings normal, as in the authors' code, in thin fog."""
+        """A field of thin fog.
+
+        The authors' code begins with embeddings 3.5 times larger, and has pi in their encoding:
+        noise at first, which learns slowly. It also has a LayerNorm before each ReLU; He's
+        initialisation (1502.01852) gives activations their size at the start at least.
+        """
         corners, config = Corners.of(octree), shape.network
         table = torch.randn(len(corners), config.embedding, generator=generator)
         network = torch.zeros(config.n_params)
         for name, values in unpack(network, config).items():
             if name.endswith("weight"):
-                bound = math.sqrt(6 / sum(values.shape))
+                bound = math.sqrt(6 / values.shape[1])
                 values.uniform_(-bound, bound, generator=generator)
-        # Thin fog everywhere: where sigma_raw begins below 0, relu has no gradient to raise it.
+        # Where sigma_raw begins below 0, relu has no gradient to raise it.
         values = unpack(network, config)
         values["sigma.weight"].mul_(EVENNESS)
+        values["rgb.weight"].mul_(EVENNESS)
         values["sigma.bias"].fill_(FOG)
-        return NsvfField(shape, octree, corners, table / math.sqrt(config.embedding), network)
+        return NsvfField(shape, octree, corners, START * table, network)
 
     def hits(self, origins: Tensor, directions: Tensor) -> Tensor:
         """Which of the rays [R, 3] come close to a voxel: [R] bool."""

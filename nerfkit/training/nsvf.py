@@ -37,6 +37,8 @@ from nerfkit.training.stored import Stored
 from nerfkit.training.voxel_grid import voxels_of
 
 BETAS, EPS = (0.9, 0.999), 1e-8
+# In a fit of so many minutes the embeddings learn so many times faster than the network.
+TABLE_RATE = 10.0
 PARAMETERS = ("table", "network")
 MOMENTS = ("mean", "square")
 # Density per relu(sigma_raw) and unit, as in the authors' code, of a scene about 3 units large.
@@ -56,7 +58,8 @@ EMPTY_BELOW = 0.5  # voxels where exp(-relu(sigma_raw)) exceeds this everywhere 
 PRUNE_POINTS = 16
 FIRST_POINTS = 64  # of a voxel, looked at before the others
 POINTS_A_CALL = 1 << 17
-FEWEST_VOXELS = 64
+# Kept at a time at least, and this part: a field that is still fog has no dense voxels at all.
+FEWEST_VOXELS, FEWEST_PART = 64, 1 / 8
 
 
 class NsvfLearner:
@@ -155,11 +158,15 @@ class NsvfLearner:
         opacities = traced.seen.opacities
         unsure = torch.log1p(opacities * (1 - opacities) / OPACITY_SOFTNESS).mean()
         gradients = torch.autograd.grad(error + OPACITY_WEIGHT * unsure, parameters)
-        for name, values, gradient in zip(PARAMETERS, parameters, gradients, strict=True):
+        rate = config.network_rate * rate_factor(progress, config.rate_decay)
+        rates = rate * (TABLE_RATE if config.steps is None else 1.0), rate
+        for name, values, gradient, rate in zip(
+            PARAMETERS, parameters, gradients, rates, strict=True
+        ):
             adam_step_(
                 *(values.requires_grad_(False), gradient),
                 *(self.moments[f"{name}_{moment}"] for moment in MOMENTS),
-                lr=config.network_rate * rate_factor(progress, config.rate_decay),
+                lr=rate,
                 betas=BETAS,
                 eps=EPS,
                 step=number - self.fresh,
@@ -200,7 +207,7 @@ class NsvfLearner:
     def _prune(self, say: Callable[[str], None]) -> None:
         densest = self._densest()
         keep = densest > -math.log(EMPTY_BELOW)
-        fewest = min(FEWEST_VOXELS, len(keep))
+        fewest = min(len(keep), max(FEWEST_VOXELS, round(FEWEST_PART * len(keep))))
         if int(keep.sum()) < fewest:
             keep[densest.topk(fewest).indices] = True
             if not self.warned_empty:
