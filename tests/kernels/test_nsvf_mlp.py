@@ -7,8 +7,9 @@ from closeness import assert_close, assert_gradients_close, gradients
 from nerfkit.kernels import _native
 from nerfkit.kernels.nsvf_mlp import NsvfMlpConfig, nsvf_mlp, unpack
 
-FORWARD = {"rel": 5e-6, "abs": 2e-5}
-BACKWARD = {"rel": 2e-5, "abs": 1e-3}
+FORWARD = {"rel": 5e-6, "abs": 2e-5}  # measured 8.6e-7, 2.5e-6
+# Sums over up to 600 samples. Measured 4.3e-6 (a bias, which cancels), 5.5e-5.
+BACKWARD = {"rel": 2e-5, "abs": 4e-4}
 
 PAPER = NsvfMlpConfig()
 TINY = NsvfMlpConfig(embedding=8, width=16, density_width=8)
@@ -157,7 +158,7 @@ def test_repeatable_with_one_thread_and_close_with_two():
         _native.set_num_threads(before)
     assert all(torch.equal(one[k], again[k]) for k in one)
     assert torch.equal(one["table"], two["table"])  # threads own its rows
-    assert_gradients_close(two, one, rel=2e-5, abs=5e-3)
+    assert_gradients_close(two, one, rel=2e-5, abs=5e-3)  # as for nerf_mlp
 
 
 def test_paper_network():
