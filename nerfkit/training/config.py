@@ -24,9 +24,9 @@ class FitConfig:
     """Folder of posed images, or its transforms.json."""
     output: Path
     """Folder to write the run to."""
-    preset: Literal["fast", "nerf", "fastnerf"] = "fast"
+    preset: Literal["fast", "nerf", "fastnerf", "nsvf"] = "fast"
     """Kind of field: fast is an octree of features, nerf the two networks of arXiv 2003.08934,
-    fastnerf those of 2103.10380."""
+    fastnerf those of 2103.10380, nsvf the voxels with embeddings and the network of 2007.11571."""
     minutes: float | None = None
     """Wall time of the whole command; 5 if neither this nor steps is given."""
     steps: int | None = None
@@ -49,7 +49,7 @@ class FitConfig:
     lr_features: float = 0.05
     """fast: learning rate of the features."""
     lr_network: float | None = None
-    """Learning rate of the network; by default 0.02, of nerf and fastnerf 2e-3."""
+    """Learning rate of the network; by default 0.02, of nerf and fastnerf 2e-3, of nsvf 1e-3."""
     lr_decay: float | None = None
     """Learning rates at the end, as a part of those at the start; by default 0.03, of nerf and
     fastnerf 0.05."""
@@ -61,8 +61,8 @@ class FitConfig:
     """fast: distance between samples, in finest voxels."""
     weight_min: float = 1e-4
     """fast: samples that weigh less get no colour."""
-    early_stop: float = 1e-4
-    """Rays end where their transmittance falls below this."""
+    early_stop: float | None = None
+    """Rays end where their transmittance falls below this; by default 1e-4, of nsvf 0.01."""
     prune_weight: float = 0.02
     """fast: voxels that never weighed this much are emptied, unless a neighbour did."""
     hidden: tuple[int, ...] | None = None
@@ -73,7 +73,8 @@ class FitConfig:
     """nerf, fastnerf: whether rays are sampled only where an octree, learned from the coarse
     network, is occupied."""
     rays: int | None = None
-    """nerf, fastnerf: rays a step; by default 64."""
+    """nerf, fastnerf, nsvf: rays a step; by default 64, of nsvf as many as meet 4096 samples that
+    are not empty."""
     coarse_samples: int = 64
     """nerf, fastnerf: samples of the coarse network along a ray; with an octree the most there
     are."""
@@ -81,9 +82,13 @@ class FitConfig:
     """nerf, fastnerf: samples along a ray for the fine network alone; by default 128, with an
     octree 16."""
     width: int | None = None
-    """nerf, fastnerf: units of the networks' layers; by default 256, of fastnerf 384."""
+    """nerf, fastnerf, nsvf: units of the networks' layers; by default 256, of fastnerf 384."""
     ndc: bool = False
-    """Normalised device coordinates, for photographs that all face one way."""
+    """fast, nerf, fastnerf: normalised device coordinates, for photographs that all face one
+    way."""
+    voxel_size: float | None = None
+    """nsvf: edge of a voxel at the start, in units of the scene; by default such that there are
+    about 1000."""
 
     def check(self) -> None:
         """Raise NerfkitError for the first option that cannot be used."""
@@ -91,14 +96,14 @@ class FitConfig:
             raise NerfkitError("--minutes and --steps: give one of them, not both")
         for name in (
             *("minutes", "steps", "samples", "lr_density", "lr_features", "lr_network"),
-            *("lr_decay", "step_voxels"),
+            *("lr_decay", "step_voxels", "voxel_size"),
         ):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise NerfkitError(f"--{_option(name)}: want a positive number, got {value}")
         for name in ("weight_min", "early_stop", "prune_weight"):
             value = getattr(self, name)
-            if not 0 <= value < 1:
+            if value is not None and not 0 <= value < 1:
                 raise NerfkitError(f"--{_option(name)}: want a number in [0, 1), got {value}")
         for name in ("coarsest", "finest"):
             value = getattr(self, name)
@@ -149,14 +154,21 @@ class FitConfig:
         """`lr_network`, or its default."""
         if self.lr_network is not None:
             return self.lr_network
-        return 0.02 if self.preset == "fast" else 2e-3
+        return {"fast": 0.02, "nsvf": 1e-3}.get(self.preset, 2e-3)
 
     @property
     def rate_decay(self) -> float:
         """`lr_decay`, or its default."""
         if self.lr_decay is not None:
             return self.lr_decay
-        return 0.03 if self.preset == "fast" else 0.05
+        return 0.03 if self.preset in ("fast", "nsvf") else 0.05
+
+    @property
+    def least_light(self) -> float:
+        """`early_stop`, or its default."""
+        if self.early_stop is not None:
+            return self.early_stop
+        return 0.01 if self.preset == "nsvf" else 1e-4
 
     @property
     def rays_a_step(self) -> int:

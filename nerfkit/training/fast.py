@@ -150,7 +150,7 @@ class FastLearner:
             torch.rand(n_rays, generator=generator),
             rates,
             number,
-            config.early_stop,
+            config.least_light,
             config.weight_min,
             directions=progress >= DIRECTIONS_FROM,
         )

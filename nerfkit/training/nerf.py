@@ -130,7 +130,7 @@ class NerfLearner:
         targets = torch.lerp(background, batch.colors, batch.alphas)
         networks = [getattr(field, name).requires_grad_() for name in NETWORKS]
         traced = field.trace(
-            batch.origins, batch.directions, background, config.early_stop, generator
+            batch.origins, batch.directions, background, config.least_light, generator
         )
         errors = [(seen.colors - targets).square().mean() for seen in (traced.coarse, traced.fine)]
         gradients = torch.autograd.grad(sum(errors), networks)
