@@ -6,8 +6,9 @@ laid on a new colour at each ray.
 
 With a number of steps, voxels are emptied every 2500 and divided after 5000, 25,000 and 75,000, as
 in the authors' code. A fit of so many minutes does so at parts of its time, though not before the
-field has had some steps, and stops dividing where a voxel is a pixel wide; its step is halved only
-as far as the images can tell.
+field has had some steps, and divides no voxel into such as are narrower than a pixel; its step is
+halved only as far as the images can tell. Where the authors begin Adam anew after a division, it
+keeps the moments.
 """
 
 from __future__ import annotations
@@ -183,15 +184,7 @@ class NsvfLearner:
             self.prunings = prunings
             self._prune(say)
         if divide:
-            self.divisions += 1
-            step = self.field.shape.step
-            if self.config.steps is None:
-                step = max(step / 2, min(step, SMALLEST_STEP * self.pixel))
-            else:
-                step /= 2
-            self.field = self.field.divided(step)
-            self.fresh = number
-            self._forget()
+            self._divide(number)
         return divide or prune
 
     def _due(self, number: int) -> tuple[int, int]:
@@ -202,8 +195,23 @@ class NsvfLearner:
             return 0, 0
         prunings = math.floor((self.progress - FIRST_PRUNE) / PRUNE_PART) + 1
         first = self.field.octree.voxel * 2**self.divisions
-        useful = max(0, round(math.log2(first / self.pixel)))
+        useful = max(0, math.floor(math.log2(first / self.pixel)))
         return prunings, min(useful, sum(at <= self.progress for at in DIVIDE_PARTS))
+
+    def _divide(self, number: int) -> None:
+        self.divisions += 1
+        field, step = self.field, self.field.shape.step
+        if self.config.steps is not None:
+            self.field = field.divided(step / 2)
+            self.fresh = number
+            self._forget()
+            return
+        self.field = field.divided(max(step / 2, min(step, SMALLEST_STEP * self.pixel)))
+        # A new corner is met by an eighth of the samples, so its gradients are smaller.
+        for moment, factor in zip(MOMENTS, (1 / 8, 1 / 64), strict=True):
+            name = f"table_{moment}"
+            spread = field.corners.divide(field.octree, self.moments[name])[2]
+            self.moments[name] = spread.mul_(factor)
 
     def _prune(self, say: Callable[[str], None]) -> None:
         densest = self._densest()

@@ -183,8 +183,13 @@ def test_minutes_divide_by_progress_and_no_finer_than_the_images():
     one.progress = 1.0
     assert one._due(100) == (0, 0)  # too early to tell what is empty
     assert one._due(1000) == (19, 3)
-    one.pixel = one.field.octree.voxel / 2
+    one.pixel = one.field.octree.voxel / 2.1
     assert one._due(1000)[1] == 1
+    one.moments["table_square"].fill_(64.0)
+    assert one.restructure(1000, print) and one.divisions == 1 and one.fresh == 0
+    for moment in ("mean", "square"):
+        assert one.moments[f"table_{moment}"].shape == one.field.table.shape
+    assert torch.allclose(one.moments["table_square"], torch.ones(()))
 
 
 def test_about_a_thousand_voxels_or_of_a_given_size():
