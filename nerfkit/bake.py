@@ -30,9 +30,10 @@ from nerfkit.paths import at_size
 
 VISIBLE = 0.01  # weight that a voxel must have in a training view, or one of its neighbours
 PIXELS = 160_000  # of a training view that is asked what it sees
-DIRECTIONS = 16  # K
-WIDEST = 0.05  # cosine to the mean direction of view
-RIDGE = 1e-2
+DIRECTIONS = 10  # of cameras a corner is seen by
+AROUND = 8  # directions all around
+FEW = 1e-2  # their weight
+RIDGE = 1e-3
 LEARNERS = 6_000  # corners that the view functions are learned from
 ROUNDS = 12
 PIECE = 1 << 15  # corners at a time
@@ -83,20 +84,22 @@ class Source:
 
 
 def bake(
-    source: Source, cameras: Cameras, progress: Callable[[str, float], None] = lambda what, done: None
+    source: Source,
+    cameras: Cameras,
+    progress: Callable[[str, float], None] = lambda what, done: None,
 ) -> BakedField:
     """Bake a field as the training `cameras` see it.
 
     Args:
         progress: called with what is being done and the share of it that is done.
     """
-    octree, seen_from = _visible(source, cameras, progress)
+    octree, seen = _visible(source, cameras, progress)
+    centers = cameras.c2w[:, :, 3].float()
     layout = Layout.of(octree)
     corners = morton_decode(layout.codes)
     shape, density = _quantised_density(source, corners)
-    towards = _corner_directions(octree, layout, seen_from)
-    views = _learn_views(source, corners, towards)
-    components = _fit_components(source, corners, towards, views, progress)
+    views = _learn_views(source, octree, seen, corners, centers)
+    components = _fit_components(source, octree, seen, corners, centers, views, progress)
     levels, colors = _quantised_colors(components)
     return BakedField(shape, octree, layout, density, colors, levels, views)
 
@@ -114,7 +117,7 @@ def _quantised_density(source: Source, corners: Tensor) -> tuple[BakedShape, Ten
 
 
 class _Watcher:
-    """A scene without colours that notes which voxels rays see, and from where."""
+    """A scene without colours that notes which voxels rays see."""
 
     def __init__(self, source: Source) -> None:
         self.layout = Layout.of(source.octree)
@@ -124,15 +127,12 @@ class _Watcher:
             *(shape, source.octree, self.layout, density, blank, torch.zeros(2, RECORD)),
             torch.zeros(COMPONENTS, BANDS**2),
         )
-        n_blocks = len(self.field.grid.words)
-        self.max_weights = torch.zeros(n_blocks, 64)
-        self.seen_from = torch.zeros(n_blocks, 64, 3)
+        self.max_weights = torch.zeros(len(self.field.grid.words), 64)
 
     def render(self, origins: Tensor, directions: Tensor, background: Tensor) -> Rendered:
         return render_baked(
             *(origins, directions, self.field.grid),
             max_weights=self.max_weights,
-            seen_from=self.seen_from,
             **self.field.sampling(),
         )
 
@@ -140,33 +140,53 @@ class _Watcher:
 def _visible(
     source: Source, cameras: Cameras, progress: Callable[[str, float], None]
 ) -> tuple[Octree, Tensor]:
-    """The voxels that cameras see, and [n, 3] the sum of weight times direction in each."""
-    watcher = _Watcher(source)
+    """The voxels that cameras see, and [n, cameras] uint8 how much: the largest weight * 255."""
+    octree, watcher = source.octree, _Watcher(source)
+    x, y, z = (octree.cells() & 3).unbind(1)
+    block = 1 + torch.searchsorted(watcher.layout.blocks, octree.codes >> 6)
+    number = block * 64 + x + 4 * y + 16 * z
+    seen = torch.zeros(len(octree), len(cameras), dtype=torch.uint8)
     for i in range(len(cameras)):
         camera = cameras[torch.tensor([i])]
         width, height = int(camera.width[0]), int(camera.height[0])
         shrink = max(1.0, math.sqrt(width * height / PIXELS))
         small = at_size(camera, round(width / shrink), round(height / shrink))
+        watcher.max_weights.zero_()
         render_frame(watcher, small, torch.zeros(3), ["rgb"])
+        seen[:, i] = (watcher.max_weights.view(-1)[number] * 255).to(torch.uint8)
         progress("looking", (i + 1) / len(cameras))
-    octree = source.octree
-    x, y, z = (octree.cells() & 3).unbind(1)
-    block = 1 + torch.searchsorted(watcher.layout.blocks, octree.codes >> 6)
-    number = block * 64 + x + 4 * y + 16 * z
-    keep = octree.dilate(watcher.max_weights.view(-1)[number] > VISIBLE)
-    return octree.keep(keep), watcher.seen_from.view(-1, 3)[number[keep]]
+    keep = seen.amax(1) > VISIBLE * 255
+    keep = octree.dilate(keep)
+    return octree.keep(keep), seen[keep]
 
 
-def _corner_directions(octree: Octree, layout: Layout, seen_from: Tensor) -> Tensor:
-    """Mean direction [V, 3] in which rays pass a corner, shorter where they differ; 0: never."""
-    cells = octree.cells()
-    total = torch.zeros(len(layout.codes), 3)
-    from nerfkit.octree import morton_encode
+def _views_of(
+    octree: Octree, seen: Tensor, corners: Tensor, centers: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Directions [N, K, 3] in which cameras at `centers` see corners [N, 3], and weights [N, K].
 
+    Cameras that see a corner's voxels most come first; all of the sphere has a little weight.
+    """
+    most = torch.zeros(len(corners), seen.shape[1], dtype=torch.uint8)
     for c in range(8):
-        corner = cells + torch.tensor([c & 1, c >> 1 & 1, c >> 2])
-        total.index_add_(0, torch.searchsorted(layout.codes, morton_encode(corner)), seen_from)
-    return torch.nn.functional.normalize(total, dim=1)
+        voxel = octree.find(corners - torch.tensor([c & 1, c >> 1 & 1, c >> 2]))
+        most = torch.maximum(most, seen[voxel] * (voxel >= 0)[:, None])
+    # The share at random spreads the choice over cameras that see as much.
+    chance = torch.rand(most.shape, generator=torch.Generator().manual_seed(len(corners)))
+    score = (most > 0) * (0.2 + most / 255) * chance
+    chosen = score.topk(min(DIRECTIONS, most.shape[1]), dim=1).indices
+    weights = most.gather(1, chosen).float() / 255
+    points = octree.box_min + corners.float() * octree.voxel
+    towards = torch.nn.functional.normalize(points[:, None] - centers[chosen], dim=2)
+    # Between two of the cameras, in turn: what is seen there must not be left to chance.
+    share = torch.linspace(0.2, 0.8, towards.shape[1])[:, None]
+    between = torch.nn.functional.normalize(
+        towards * share + towards.roll(1, 1) * (1 - share), dim=2
+    )
+    between_weights = torch.minimum(weights, weights.roll(1, 1))
+    around = _sphere(AROUND).expand(len(corners), -1, -1)
+    few = torch.full((len(corners), AROUND), FEW)
+    return torch.cat([towards, between, around], 1), torch.cat([weights, between_weights, few], 1)
 
 
 def _sphere(count: int) -> Tensor:
@@ -177,39 +197,36 @@ def _sphere(count: int) -> Tensor:
     return torch.stack([ring * angle.cos(), ring * angle.sin(), z], 1)
 
 
-def _spread(towards: Tensor) -> Tensor:
-    """Directions [N, K, 3] over the hemisphere round each of `towards` [N, 3]; 0: the sphere."""
-    even = _sphere(DIRECTIONS).expand(len(towards), -1, -1)
-    seen = towards.norm(dim=1) > 0.5
-    # A direction of the sphere plus the mean one lies in the half round the mean one.
-    half = torch.nn.functional.normalize(even * (1 - WIDEST) + towards[:, None], dim=2)
-    return torch.where(seen[:, None, None], half, even)
-
-
-def _solve(products: Tensor, view: Tensor) -> Tensor:
+def _solve(colors: Tensor, view: Tensor, weights: Tensor) -> Tensor:
     """u [N, D, 3] of least squares: colours [N, K, 3] as view [N, K, D] times u."""
-    gram = view.transpose(1, 2) @ view
+    weighted = view * weights[..., None]
+    gram = weighted.transpose(1, 2) @ view
     trace = gram.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
     gram = gram + RIDGE * trace * torch.eye(COMPONENTS)
-    return torch.linalg.solve(gram, view.transpose(1, 2) @ products)
+    return torch.linalg.solve(gram, weighted.transpose(1, 2) @ colors)
 
 
-def _learn_views(source: Source, corners: Tensor, towards: Tensor) -> Tensor:
+def _learn_views(
+    source: Source, octree: Octree, seen: Tensor, corners: Tensor, centers: Tensor
+) -> Tensor:
     """M [D, H], from some of the corners."""
     generator = torch.Generator().manual_seed(0)
     some = torch.randint(len(corners), (LEARNERS,), generator=generator)
-    directions = _spread(towards[some])
+    directions, weights = _views_of(octree, seen, corners[some], centers)
     colors = source.colors(corners[some], directions)
-    harmonics = spherical_harmonics(directions.reshape(-1, 3), BANDS).view(*directions.shape[:2], -1)
+    harmonics = spherical_harmonics(directions.reshape(-1, 3), BANDS).view(
+        *directions.shape[:2], -1
+    )
+    heavy = harmonics * weights[..., None]
     views = _first_views(source, corners[some])
     for _ in range(ROUNDS):
-        u = _solve(colors, harmonics @ views.T)  # [N, D, 3]
+        u = _solve(colors, harmonics @ views.T, weights)  # [N, D, 3]
         # Normal equations of M with u fixed: sum over samples of (u u^T) x (h h^T).
         inner = u @ u.transpose(1, 2)  # [N, D, D]
-        outer = harmonics.transpose(1, 2) @ harmonics  # [N, H, H]
+        outer = heavy.transpose(1, 2) @ harmonics  # [N, H, H]
         size = COMPONENTS * BANDS**2
         left = torch.einsum("nij,nkl->ikjl", inner, outer).reshape(size, size)
-        right = torch.einsum("nkc,ndc,nkh->dh", colors, u, harmonics).reshape(size)
+        right = torch.einsum("nkc,ndc,nkh->dh", colors, u, heavy).reshape(size)
         left = left + 1e-4 * left.diagonal().mean() * torch.eye(size)
         views = torch.linalg.solve(left, right).view(COMPONENTS, -1)
         # An orthonormal basis of the same functions keeps the components of one size.
@@ -219,7 +236,7 @@ def _learn_views(source: Source, corners: Tensor, towards: Tensor) -> Tensor:
 
 def _first_views(source: Source, corners: Tensor) -> Tensor:
     """The functions of direction that the colours of all directions consist of most."""
-    sphere = _sphere(4 * DIRECTIONS)
+    sphere = _sphere(64)
     colors = source.colors(corners, sphere.expand(len(corners), -1, -1))
     functions = colors.transpose(1, 2).reshape(-1, len(sphere))
     _, basis = torch.linalg.eigh(functions.T @ functions)
@@ -229,8 +246,10 @@ def _first_views(source: Source, corners: Tensor) -> Tensor:
 
 def _fit_components(
     source: Source,
+    octree: Octree,
+    seen: Tensor,
     corners: Tensor,
-    towards: Tensor,
+    centers: Tensor,
     views: Tensor,
     progress: Callable[[str, float], None],
 ) -> Tensor:
@@ -238,10 +257,10 @@ def _fit_components(
     parts = []
     for start in range(0, len(corners), PIECE):
         here = slice(start, start + PIECE)
-        directions = _spread(towards[here])
+        directions, weights = _views_of(octree, seen, corners[here], centers)
         harmonics = spherical_harmonics(directions.reshape(-1, 3), BANDS)
         view = (harmonics @ views.T).view(*directions.shape[:2], COMPONENTS)
-        parts.append(_solve(source.colors(corners[here], directions), view))
+        parts.append(_solve(source.colors(corners[here], directions), view, weights))
         progress("fitting colours", min(1.0, (start + PIECE) / len(corners)))
     return torch.cat(parts)
 

@@ -32,7 +32,6 @@ def render_baked(
     early_stop: float = 2e-3,
     weight_min: float = 2e-3,
     max_weights: torch.Tensor | None = None,
-    seen_from: torch.Tensor | None = None,
     backend: str | None = None,
 ) -> Rendered:
     """Render rays; not differentiable.
@@ -47,7 +46,6 @@ def render_baked(
         background: [R, 3] or [3]; None is black.
         near, far: range of t.
         max_weights: [B, 64] float32, raised to the largest weight seen in a voxel.
-        seen_from: [B, 64, 3] float32, w d is added for every sample in a voxel; with max_weights.
 
     Returns:
         colors [R, 3]; depths [R], sum w t, not divided by the opacity; opacities [R], sum w.
@@ -63,19 +61,15 @@ def render_baked(
         )
     if not step > 0:
         raise ValueError(f"`step` must be positive, got {step}")
-    if (max_weights is None) != (seen_from is None):
-        raise ValueError("`max_weights` and `seen_from` are wanted together")
-    for name, buffer, shape in (
-        ("max_weights", max_weights, (n_blocks, 64)),
-        ("seen_from", seen_from, (n_blocks, 64, 3)),
+    if max_weights is not None and (
+        max_weights.shape != (n_blocks, 64)
+        or max_weights.dtype != torch.float32
+        or not max_weights.is_contiguous()
     ):
-        if buffer is not None and (
-            buffer.shape != shape or buffer.dtype != torch.float32 or not buffer.is_contiguous()
-        ):
-            raise ValueError(
-                f"`{name}` must be contiguous, float32 of shape {shape}, got {buffer.dtype} of "
-                f"shape {tuple(buffer.shape)}"
-            )
+        raise ValueError(
+            f"`max_weights` must be contiguous, float32 of shape {(n_blocks, 64)}, got "
+            f"{max_weights.dtype} of shape {tuple(max_weights.shape)}"
+        )
     if _backend.choose("baked_render", origins, backend) == "cpu":
         from . import cpu as implementation
     else:
@@ -92,5 +86,4 @@ def render_baked(
             early_stop=early_stop,
             weight_min=weight_min,
             max_weights=max_weights,
-            seen_from=seen_from,
         )

@@ -38,7 +38,7 @@ struct Scene {
     float box_min[3], voxel;
     float raw_low, raw_scale, density_scale;  // the bias is in raw_low
     float step, near, far, early_stop, weight_min;
-    float *max_weights, *seen_from;  // or null
+    float *max_weights;  // or null
 };
 
 struct Pixel {
@@ -175,7 +175,6 @@ class Ray {
 
     void note(int64_t voxel, float weight) {
         s_.max_weights[voxel] = std::max(s_.max_weights[voxel], weight);
-        for (int a = 0; a < 3; ++a) s_.seen_from[voxel * 3 + a] += weight * world_[a];
     }
 
     void shade(int64_t place, int32_t corner, float weight, float fx, float fy, float fz) {
@@ -230,7 +229,7 @@ NK_EXPORT void nk_baked_render_forward(
     int64_t resolution, const int32_t* places, const uint8_t* distances, const uint64_t* words,
     const int16_t* density, const uint8_t* ranks, const int32_t* first, const uint8_t* records,
     const float* levels, const float* views, const float* settings, float* max_weights,
-    float* seen_from, float* colors, float* depths, float* opacities) {
+    float* colors, float* depths, float* opacities) {
     Scene s{};
     s.resolution = static_cast<int32_t>(resolution);
     s.n = static_cast<int32_t>((resolution + 3) / 4);
@@ -243,7 +242,7 @@ NK_EXPORT void nk_baked_render_forward(
     s.density_scale = settings[6];
     s.step = settings[8], s.near = settings[9], s.far = settings[10];
     s.early_stop = settings[11], s.weight_min = settings[12];
-    s.max_weights = max_weights, s.seen_from = seen_from;
+    s.max_weights = max_weights;
     nk::parallel_for(n_rays, TILE, [&](int64_t begin, int64_t end, int) {
         for (int64_t r = begin; r < end; ++r) {
             Pixel pixel;

@@ -24,7 +24,6 @@ def render_baked(
     early_stop: float,
     weight_min: float,
     max_weights: torch.Tensor | None,
-    seen_from: torch.Tensor | None,
 ) -> Rendered:
     """Same function as the reference, float32 only."""
     for name, tensor in (
@@ -46,7 +45,7 @@ def render_baked(
         "nk_baked_render_forward",
         *(origins.contiguous(), directions.contiguous(), background, n_rays, grid.resolution),
         *(grid.places, grid.distances, grid.words, grid.density, grid.ranks, grid.first),
-        *(grid.records, grid.levels, grid.views, settings, max_weights, seen_from),
+        *(grid.records, grid.levels, grid.views, settings, max_weights),
         *(colors, depths, opacities),
     )
     return Rendered(colors, depths, opacities)

@@ -51,7 +51,6 @@ def render_baked(
     early_stop: float = 2e-3,
     weight_min: float = 2e-3,
     max_weights: torch.Tensor | None = None,
-    seen_from: torch.Tensor | None = None,
 ) -> Rendered:
     """See `nerfkit.kernels.baked_render.render_baked`."""
     found = lattice_points(origins, directions, _Voxels(grid), step, None, near, far)
@@ -82,7 +81,6 @@ def render_baked(
     if max_weights is not None:
         number = place * 64 + voxels(found.cells)
         max_weights.view(-1).scatter_reduce_(0, number, weight.to(max_weights.dtype), "amax")
-        seen_from.view(-1, 3).index_add_(0, number, (weight[:, None] * directions[rays]).float())
     records = grid.records[grid.first[place].long() + grid.ranks[place, corners].long()]
     values = grid.levels[0].to(dtype) + grid.levels[1].to(dtype) * records.to(dtype)
     coefficients = (weights[..., None] * values).sum(0)[:, : 3 * COMPONENTS]
