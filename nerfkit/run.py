@@ -14,7 +14,7 @@ from torch import Tensor
 from nerfkit.cameras import Cameras
 from nerfkit.errors import NerfkitError
 from nerfkit.evaluate import background_colour
-from nerfkit.fields.fast import FastField
+from nerfkit.fields.field import Field
 from nerfkit.fields.frame import render_frame
 from nerfkit.files import read_json
 from nerfkit.training.checkpoint import load_field
@@ -32,7 +32,7 @@ class Run:
         train_cameras: the cameras it was fitted to.
         scene_box: [2, 3] corners of the box round the scene, world units.
         iteration: optimiser steps taken.
-        field: the scene, all levels summed into the finest.
+        field: the scene, in the form that renders fastest.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Run:
         folder: Path,
         config: dict[str, Any],
         train_cameras: Cameras,
-        field: FastField,
+        field: Field,
         iteration: int,
     ) -> None:
         self.folder, self.config, self.train_cameras = folder, config, train_cameras

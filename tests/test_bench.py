@@ -16,7 +16,7 @@ needs_cpp = pytest.mark.skipif(not _native.available(), reason="C++ kernels are 
 LIMITS = {"sgemm_gflops": 50.0, "memcpy_gbs": 10.0, "gather_mrows": 20.0}
 OPS = {
     *("composite", "encodings", "first_hit", "fused_mlp", "fused_render", "importance_sample"),
-    *("level_sum", "octree_traverse", "ray_box", "sample_placement", "sparse_adam"),
+    *("level_sum", "nerf_mlp", "octree_traverse", "ray_box", "sample_placement", "sparse_adam"),
     "voxel_features",
 }
 
@@ -25,6 +25,8 @@ OPS = {
 def small(monkeypatch):
     monkeypatch.setattr(report, "N_RAYS", 256)
     monkeypatch.setattr(report, "DEPTH", 5)
+    monkeypatch.setattr(report, "FIT_RAYS", 256)
+    monkeypatch.setattr(report, "FIT_DEPTH", 5)
     monkeypatch.setattr(report.ceilings, "measure", lambda seconds: LIMITS)
     monkeypatch.setattr(timing, "FEWEST", 2)
 

@@ -1,10 +1,10 @@
 // Spherical harmonics (VL directions at a time) and frequency encoding (VL outputs of a row at a
 // time).
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <vector>
 
+#include "encodings/frequency.h"
 #include "encodings/sh.h"
 #include "shared/export.h"
 #include "shared/parallel.h"
@@ -60,31 +60,6 @@ void sh_backward(const float* directions, const float* g_out, int64_t n, float* 
     });
 }
 
-// Angles are integers: 2^32 to the turn, so the wrap-around of the integer is the periodicity of
-// the sine, and there is no subtraction of nearly equal floats for fast-math to rearrange. A
-// coordinate is held in quarter turns with kFraction bits behind the point; doubling is a shift.
-constexpr int kFraction = 40, kQuarter = 30;
-constexpr double kQuarterTurns = 0.63661977236758134308;  // 2 / pi
-
-inline int32_t angle(int64_t quarter_turns, int k) {
-    return static_cast<int32_t>((static_cast<uint64_t>(quarter_turns) << k) >>
-                                (kFraction - kQuarter));
-}
-
-// sin of angle * (one turn / 2^32), absolute error below 2e-7.
-inline vf sin_of(vi angle) {
-    typedef uint32_t vu __attribute__((vector_size(VL * 4)));
-    const vu nearest = ((vu)angle + (1u << (kQuarter - 1))) >> kQuarter;  // quadrant 0..3
-    const vf r = nk::to_float((vi)((vu)angle - (nearest << kQuarter))) *
-                 static_cast<float>(1.57079632679489661923 / (1 << kQuarter));
-    const vf z = r * r;
-    const vf s = r + r * z * (-1.6666654611e-1f + z * (8.3321608736e-3f - z * 1.9515295891e-4f));
-    const vf tail = 4.1666645683e-2f + z * (-1.3887316255e-3f + z * 2.4433157118e-5f);
-    const vf c = 1.f - 0.5f * z + z * z * tail;
-    const vf value = nk::select((vi)(nearest & 1u) != 0, c, s);
-    return nk::select((vi)(nearest & 2u) != 0, -value, value);
-}
-
 }  // namespace
 
 NK_EXPORT void nk_sh_forward(const float* directions, int64_t n, int64_t degree, float* out) {
@@ -113,13 +88,11 @@ NK_EXPORT void nk_frequency_forward(const float* x, int64_t rows, int64_t channe
             float* to = out + row * width;
             if (include_input) to = std::copy_n(xs, channels, to);
             for (int64_t c = 0; c < channels; ++c) {
-                const auto turns = static_cast<int64_t>(
-                    std::floor(xs[c] * (kQuarterTurns * (int64_t{1} << kFraction)) + 0.5));
+                const int64_t turns = nk::quarter_turns(xs[c]);
                 for (int64_t k = 0; k < n_frequencies; ++k) {
-                    const int32_t a = angle(turns, static_cast<int>(k));
+                    const int32_t a = nk::angle(turns, static_cast<int>(k));
                     angles[2 * k * channels + c] = a;
-                    angles[(2 * k + 1) * channels + c] =  // cos(a) = sin(a + quarter turn)
-                        static_cast<int32_t>(static_cast<uint32_t>(a) + (1u << kQuarter));
+                    angles[(2 * k + 1) * channels + c] = nk::cosine_angle(a);
                 }
             }
             for (int64_t j = 0; j < waves; j += VL) {
@@ -127,9 +100,9 @@ NK_EXPORT void nk_frequency_forward(const float* x, int64_t rows, int64_t channe
                 std::memcpy(&a, &angles[j], sizeof a);
                 // A whole vector may run into the next row, which is written afterwards.
                 if (j + VL <= waves || (row + 1 < end && waves >= VL))
-                    nk::store(to + j, sin_of(a));
+                    nk::store(to + j, nk::sin_of(a));
                 else
-                    nk::store_first(to + j, sin_of(a), static_cast<int>(waves - j));
+                    nk::store_first(to + j, nk::sin_of(a), static_cast<int>(waves - j));
             }
         }
     });

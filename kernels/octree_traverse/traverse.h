@@ -2,7 +2,7 @@
 //
 // A cell is known by its integer corner and its level, and the t of a face is computed from the
 // integer coordinate, in double: cells that share a face share its t, and what comes out is the
-// exact t rounded to float.
+// exact t rounded to float. Where a ray starts on a face the difference of the two is exactly 0.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -33,13 +33,20 @@ inline int64_t cell_index(double offset, double size, int64_t cells) {
     return i;
 }
 
+// Where an origin lies, in cells: offset / edge, and exactly an integer if it lies on a face, although
+// the compiler may turn the division into a product.
+inline double in_cells(double offset, double edge) {
+    const double guess = offset / edge, nearest = std::floor(guess + 0.5);
+    return nearest * edge == offset ? nearest : guess;
+}
+
 // One axis of a ray, mirrored so that it points to higher cells: mirrored cell i is cells - 1 - i
 // and mirrored face i is cells - i where the direction is negative.
 struct Axis {
-    double start, step;  // t of mirrored face i is start + i * step; far away for a parallel ray
-    int32_t fixed;       // the cell that a parallel ray stays in, else 0
+    double origin, step;  // in cells, mirrored; t from a face to the next, FAR_AWAY if parallel
+    int32_t fixed;        // the cell that a parallel ray stays in, else 0
 
-    double face(int32_t i) const { return start + static_cast<double>(i) * step; }
+    double face(int32_t i) const { return (static_cast<double>(i) - origin) * step; }
     // The bit of `half` to add to corner `low` of a cell so that its child there holds t.
     int32_t half_at(double t, int32_t low, int32_t half) const {
         return ((face(low | half) <= t ? -1 : 0) | fixed) & half;
@@ -64,19 +71,18 @@ void walk_octree(const Octree& tree, const float* origin, const float* direction
         if (std::fabs(d) < PARALLEL) {
             const int64_t cell = cell_index(-offset, size, cells);
             if (cell < 0 || cell >= cells) return;
-            axes[a] = {FAR_AWAY, 0.0, static_cast<int32_t>(cell)};
+            axes[a] = {-1.0, FAR_AWAY, static_cast<int32_t>(cell)};
             continue;
         }
-        const double inverse = 1.0 / d;
-        const double low = offset * inverse, step = edge * inverse;
+        const double from_low = in_cells(-offset, edge), step = edge / d;
         if (d < 0) {
             mirror |= 1 << a;
-            axes[a] = {low + cells * step, -step, 0};
+            axes[a] = {cells - from_low, -step, 0};
         } else {
-            axes[a] = {low, step, 0};
+            axes[a] = {from_low, step, 0};
         }
-        const double exit = axes[a].face(cells);
-        t = axes[a].start > t ? axes[a].start : t;
+        const double enter = axes[a].face(0), exit = axes[a].face(cells);
+        t = enter > t ? enter : t;
         leave = exit < leave ? exit : leave;
     }
     if (!(t < leave)) return;

@@ -14,6 +14,7 @@ from nerfkit.kernels.fused_mlp import fused_mlp
 from nerfkit.kernels.fused_render import fit_rays, render_rays
 from nerfkit.kernels.importance_sample import importance_sample
 from nerfkit.kernels.level_sum import level_sum
+from nerfkit.kernels.nerf_mlp import NerfMlpConfig, nerf_mlp, unpack
 from nerfkit.kernels.octree_traverse import octree_traverse
 from nerfkit.kernels.ray_box import ray_box
 from nerfkit.kernels.sample_placement import place_samples
@@ -39,9 +40,9 @@ def cases(n_rays: int, depth: int) -> Iterator[Case]:
     both = {"origins": origins, "directions": directions}
     yield from _geometry(subject, both, n_rays)
     yield from _samples(subject, directions, n_rays)
+    yield from _nerf_mlp(n_rays // 2)
     yield from _tables(subject)
-    for count in (n_rays // 4, n_rays):
-        yield from fused(subject, count)
+    yield from fused(subject, n_rays // 4)
 
 
 def _geometry(subject: Subject, both: dict[str, Tensor], n_rays: int) -> Iterator[Case]:
@@ -155,6 +156,46 @@ def _samples(subject: Subject, directions: Tensor, n_rays: int) -> Iterator[Case
             "u": random(n_rays // 4, 128).sort(1).values,
         },
         lambda b, t_edges, weights, u: importance_sample(t_edges, weights, 128, u=u, backend=b),
+    )
+
+
+def _nerf_mlp(n: int) -> Iterator[Case]:
+    """The network of NeRF, and the bare matrix products of its layers to hold it against."""
+    generator = torch.Generator().manual_seed(5)
+    config = NerfMlpConfig()
+    layers = config.layers.values()
+    flops = 2.0 * n * sum(out * width for out, width in layers)
+
+    def random(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator) - 0.5
+
+    params = random(config.n_params) / 32
+    for name, view in unpack(params, config).items():
+        if name.endswith("bias"):
+            # far from zero: at the kink of a ReLU rounding alone decides which gradient is right
+            view += torch.sign(view)
+    inputs = {
+        "points": random(n, 3),
+        "directions": torch.nn.functional.normalize(random(-(-n // 64), 3), dim=1),
+        "params": params,
+        "ray_indices": torch.arange(n) // 64,
+    }
+    yield Case(
+        *("nerf_mlp", "nerf_mlp", f"{n} samples, 64 a ray", n, "samples", inputs),
+        lambda b, **x: tuple(nerf_mlp(**x, backend=b)),
+        wanted=("params",),
+        flops=flops,
+    )
+    products = {
+        **{f"x{i}": random(n, width) for i, (_, width) in enumerate(layers)},
+        **{f"w{i}": random(width, out) for i, (out, width) in enumerate(layers)},
+    }
+    yield Case(
+        *("nerf_mlp", "matrix products of nerf_mlp", f"{n} samples", n, "samples", products),
+        lambda b, **x: tuple(torch.mm(x[f"x{i}"], x[f"w{i}"]) for i in range(len(layers))),
+        wanted=tuple(products),
+        flops=flops,
+        backends=("reference",),
     )
 
 

@@ -22,17 +22,20 @@ from .subject import Subject
 
 SECONDS = 0.7  # on each way to do a thing
 N_RAYS, DEPTH = 8192, 7
+FIT_RAYS, FIT_DEPTH, FIT_LEVELS = 24576, 8, 4  # of a step of a fit of 800x800 images
 SIDE, VIEWS, STEPS = 200, 24, 300  # of the scene that is fitted
 FRAMES = (100, 400, 800)
+PIPE_WIDTH = 150  # of the tables where no terminal says how wide it is
 
 
 def _ops() -> Iterator[tuple[Case, int]]:
     threads = _native.num_threads()
     for case in ops.cases(N_RAYS, DEPTH):
         yield case, threads
-    if threads > 1:
-        for case in ops.fused(Subject.ball(DEPTH, n_levels=3), N_RAYS // 4):
-            yield case, 1
+    subject = Subject.ball(FIT_DEPTH, FIT_LEVELS)
+    for used in dict.fromkeys((threads, 1)):
+        for case in ops.fused(subject, FIT_RAYS):
+            yield case, used
 
 
 def _fit() -> Iterator[tuple[Case, int]]:
@@ -107,6 +110,8 @@ def bench(suite: str = "all", json: Path | None = None, seconds: float = SECONDS
 def print_tables(rows: list[Row], limits: dict[str, float]) -> None:
     """A table a suite, on standard output."""
     console = Console(file=sys.stdout)
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
     for suite in dict.fromkeys(row.suite for row in rows):
         table = Table(title=f"suite {suite}")
         for heading in ("what", "size", "pass", "backend"):
@@ -135,7 +140,7 @@ def _shown(row: Row) -> tuple[str, ...]:
     return (
         *what,
         f"{row.seconds * 1e3:.3g}",
-        f"{row.spread * 1e3:.1g}",
+        f"{row.spread / row.seconds:.0%}",
         _throughput(row.throughput, row.unit),
         f"{row.ratio_to_reference:.1f}" if row.ratio_to_reference else "-",
         ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share) or "-",

@@ -13,6 +13,7 @@ import functools
 import importlib
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 
@@ -28,6 +29,7 @@ COMMANDS = {
         "nerfkit.cli.render:render",
         "render a camera path to a video or a folder of frames",
     ),
+    "octree": ("nerfkit.cli.octree:octree", "the occupied voxels: statistics, picture, file"),
     "bench": (
         "nerfkit.cli.bench:bench",
         "speed of every kernel, of a fit and of a frame, against the reference and the machine",
@@ -92,10 +94,15 @@ def _bind(command: str, arguments: Sequence[str]) -> Callable[[], None]:
 
 
 def _unboxed(text: str) -> str:
-    """What a box of lines says above its first rule, without its frame."""
-    inside = [line.strip("│ ") for line in text.splitlines() if line.startswith("│")]
-    rules = [i for i, line in enumerate(inside) if line and not line.strip("─")]
-    return " ".join(inside[: rules[0]] if rules else inside).rstrip(" .")
+    """What tyro's message says between its title and the next rule, without frame and colours."""
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
+    framed = [line for line in lines if line.startswith("│")]
+    inside = [line.strip("│ ") for line in framed or lines]
+    rules = [i for i, line in enumerate(inside) if line and not line.strip("─-")]
+    first = (
+        0 if framed or not rules else rules.pop(0) + 1
+    )  # the title is part of the frame, or above
+    return " ".join(inside[first : rules[0]] if rules else inside[first:]).strip(" .")
 
 
 def _fail(message: str) -> int:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.cameras import Cameras, Rays
-from nerfkit.fields.fast import FastField
+from nerfkit.fields.field import Field
 
 TILE = 8  # pixels; rays of a tile meet the same voxels, which then are in the cache
 PIECE = 1 << 17  # rays made at a time
@@ -19,7 +19,7 @@ TRANSPARENT = 1e-3
 
 
 def render_frame(
-    field: FastField, camera: Cameras, background: Tensor, outputs: Sequence[str]
+    field: Field, camera: Cameras, background: Tensor, outputs: Sequence[str]
 ) -> dict[str, Tensor]:
     """Render one camera (a `Cameras` of length one).
 

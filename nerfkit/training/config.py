@@ -24,8 +24,8 @@ class FitConfig:
     """Folder of posed images, or its transforms.json."""
     output: Path
     """Folder to write the run to."""
-    preset: Literal["fast"] = "fast"
-    """Kind of field."""
+    preset: Literal["fast", "nerf"] = "fast"
+    """Kind of field: fast is an octree of features, nerf the two networks of arXiv 2003.08934."""
     minutes: float | None = None
     """Wall time of the whole command; 5 if neither this nor steps is given."""
     steps: int | None = None
@@ -41,32 +41,45 @@ class FitConfig:
     holdout: int | None = None
     """Training views kept out of the fit to watch it by; by default 1 of a long fit."""
     samples: int | None = None
-    """Samples along rays a step, from which the number of rays follows; by default 200000, in a
-    long fit twice as many."""
+    """fast: samples along rays a step, from which the number of rays follows; by default 200000, in
+    a long fit twice as many."""
     lr_density: float = 0.5
-    """Learning rate of the density."""
+    """fast: learning rate of the density."""
     lr_features: float = 0.05
-    """Learning rate of the features."""
-    lr_network: float = 0.02
-    """Learning rate of the colour network."""
-    lr_decay: float = 0.03
-    """Learning rates at the end, as a part of those at the start."""
+    """fast: learning rate of the features."""
+    lr_network: float | None = None
+    """Learning rate of the network; by default 0.02, of nerf 5e-4."""
+    lr_decay: float | None = None
+    """Learning rates at the end, as a part of those at the start; by default 0.03, of nerf 0.1."""
     coarsest: int = 32
-    """Resolution of the coarsest level."""
+    """fast: resolution of the coarsest level."""
     finest: int | None = None
-    """Resolution of the finest level; by default what the images and the time allow."""
+    """fast: resolution of the finest level; by default what the images and the time allow."""
     step_voxels: float = 1.0
-    """Distance between samples, in finest voxels."""
+    """fast: distance between samples, in finest voxels."""
     weight_min: float = 1e-4
-    """Samples that weigh less get no colour."""
+    """fast: samples that weigh less get no colour."""
     early_stop: float = 1e-4
     """Rays end where their transmittance falls below this."""
     prune_weight: float = 0.02
-    """Voxels that never weighed this much are emptied, unless a neighbour did."""
+    """fast: voxels that never weighed this much are emptied, unless a neighbour did."""
     hidden: tuple[int, ...] | None = None
-    """Units of the colour network's hidden layers; by default 64, in a long fit 64 64."""
+    """fast: units of the colour network's hidden layers; by default 64, in a long fit 64 64."""
     bands: int = 3
-    """Bands of spherical harmonics of the view direction."""
+    """fast: bands of spherical harmonics of the view direction."""
+    octree: bool = True
+    """nerf: whether rays are sampled only where an octree, learned from the coarse network, is
+    occupied."""
+    rays: int | None = None
+    """nerf: rays a step; by default 512, in a long fit 1024."""
+    coarse_samples: int = 64
+    """nerf: samples of the coarse network along a ray; with an octree the most there are."""
+    fine_samples: int | None = None
+    """nerf: samples along a ray for the fine network alone; by default 128, with an octree 16."""
+    width: int = 256
+    """nerf: units of the networks' layers."""
+    ndc: bool = False
+    """nerf: normalised device coordinates, for photographs that all face one way."""
 
     def check(self) -> None:
         """Raise NerfkitError for the first option that cannot be used."""
@@ -92,6 +105,12 @@ class FitConfig:
             raise NerfkitError(
                 f"--finest: want at least the coarsest, {self.coarsest}, got {self.finest}"
             )
+        for name, most in (
+            *(("rays", 65536), ("coarse_samples", 1024), ("fine_samples", 1024), ("width", 1024)),
+        ):
+            value = getattr(self, name)
+            if value is not None and not 1 <= value <= most:
+                raise NerfkitError(f"--{_option(name)}: want 1 to {most}, got {value}")
         if not 1 <= self.bands <= MAX_BANDS:
             raise NerfkitError(f"--bands: want 1 to {MAX_BANDS}, got {self.bands}")
         if not all(1 <= width <= MAX_WIDTH for width in self.hidden_units):
@@ -120,6 +139,30 @@ class FitConfig:
     def hidden_units(self) -> tuple[int, ...]:
         """`hidden`, or its default."""
         return self.hidden if self.hidden is not None else (64, 64) if self.is_long else (64,)
+
+    @property
+    def network_rate(self) -> float:
+        """`lr_network`, or its default."""
+        if self.lr_network is not None:
+            return self.lr_network
+        return 5e-4 if self.preset == "nerf" else 0.02
+
+    @property
+    def rate_decay(self) -> float:
+        """`lr_decay`, or its default."""
+        if self.lr_decay is not None:
+            return self.lr_decay
+        return 0.1 if self.preset == "nerf" else 0.03
+
+    @property
+    def rays_a_step(self) -> int:
+        """`rays`, or its default."""
+        return self.rays or (1024 if self.is_long else 512)
+
+    @property
+    def n_fine(self) -> int:
+        """`fine_samples`, or its default."""
+        return self.fine_samples or (16 if self.octree else 128)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without `resume`; paths are absolute."""

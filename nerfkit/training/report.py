@@ -16,6 +16,7 @@ from nerfkit.colormap import to_uint8
 from nerfkit.errors import NerfkitError
 from nerfkit.files import write_json
 from nerfkit.frames import write_png
+from nerfkit.training.learner import Stepped
 
 LINE_SECONDS = 10.0
 REFRESH_SECONDS = 0.5
@@ -43,6 +44,37 @@ class Figures:
             f"{self.samples_per_ray:.1f} samples, {self.shaded_per_ray:.1f} shaded a ray  "
             f"{self.voxels / 1e3:.0f}k voxels"
         )
+
+
+class Window:
+    """Sums over the steps since the last report."""
+
+    def __init__(self) -> None:
+        self.last: Figures | None = None
+        self.restart()
+
+    def restart(self) -> None:
+        self.began = time.monotonic()
+        self.rays = self.samples = self.shaded = self.steps = 0
+        self.loss = 0.0
+
+    def add(self, stepped: Stepped) -> None:
+        self.rays += stepped.n_rays
+        self.samples += stepped.n_samples
+        self.shaded += stepped.n_shaded
+        self.steps += 1
+        self.loss += stepped.loss
+
+    def figures(self, voxels: int) -> Figures:
+        rays, seconds = max(self.rays, 1), max(time.monotonic() - self.began, 1e-6)
+        self.last = Figures(
+            rays_per_second=self.rays / seconds,
+            samples_per_ray=self.samples / rays,
+            shaded_per_ray=self.shaded / rays,
+            loss=self.loss / max(self.steps, 1),
+            voxels=voxels,
+        )
+        return self.last
 
 
 class Reporter:

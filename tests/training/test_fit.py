@@ -17,7 +17,7 @@ from nerfkit.errors import NerfkitError
 from nerfkit.evaluate import evaluate
 from nerfkit.files import write_json
 from nerfkit.run import Run
-from nerfkit.training import FitConfig, checkpoint, fit, loop
+from nerfkit.training import FitConfig, checkpoint, fast, fit, loop
 
 
 def psnr_of(folder) -> float:
@@ -130,6 +130,7 @@ def test_output_that_cannot_be_written(make_fit, tmp_path):
 
 def test_a_full_disk_costs_one_checkpoint_not_the_fit(make_fit, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_REST", 0.0)
     save, calls = checkpoint.save_file, []
 
     def full(tensors, name, metadata):
@@ -185,21 +186,21 @@ def test_a_run_that_no_longer_fits_is_kept_elsewhere(make_fit, tmp_path, monkeyp
 
 def test_every_voxel_pruned_keeps_the_heaviest(make_fit, tmp_path, capsys):
     folder = make_fit(tmp_path / "run", steps=70, prune_weight=0.999999)
-    assert len(Run.load(folder).field.octree) >= loop.FEWEST_LEAVES
+    assert len(Run.load(folder).field.octree) >= fast.FEWEST_LEAVES
     assert capsys.readouterr().err.count("every voxel weighs too little") == 1
 
 
 def test_too_many_voxels_to_divide_keep_the_heaviest(monkeypatch):
-    monkeypatch.setattr(loop, "MOST_LEAVES", 24)
+    monkeypatch.setattr(fast, "MOST_LEAVES", 24)
     keep = torch.tensor([True, True, True, True, False])
     weights = torch.tensor([0.9, 0.1, 0.5, 0.2, 0.0])
-    chosen, fits = loop._room_to_divide(keep, weights)
+    chosen, fits = fast._room_to_divide(keep, weights)
     assert fits and chosen.tolist() == [True, False, True, True, False]
     # what would be left out weighs too much: nothing is, and nothing is divided
-    chosen, fits = loop._room_to_divide(keep, weights + 0.3)
+    chosen, fits = fast._room_to_divide(keep, weights + 0.3)
     assert not fits and chosen.tolist() == keep.tolist()
-    monkeypatch.setattr(loop, "MOST_LEAVES", 32)
-    chosen, fits = loop._room_to_divide(keep, weights + 0.3)
+    monkeypatch.setattr(fast, "MOST_LEAVES", 32)
+    chosen, fits = fast._room_to_divide(keep, weights + 0.3)
     assert fits and chosen.tolist() == keep.tolist()
 
 

@@ -12,33 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nerfkit.octree.morton import morton_decode, morton_encode
 
-def morton_encode(cells: Tensor) -> Tensor:
-    """Interleave the bits of integer coordinates [N, 3] (x, y, z < 2^20) -> [N] int64."""
-    code = torch.zeros(cells.shape[0], dtype=torch.int64)
-    for axis in range(3):
-        v = cells[:, axis].to(torch.int64)
-        v = (v | (v << 32)) & 0x1F00000000FFFF
-        v = (v | (v << 16)) & 0x1F0000FF0000FF
-        v = (v | (v << 8)) & 0x100F00F00F00F00F
-        v = (v | (v << 4)) & 0x10C30C30C30C30C3
-        v = (v | (v << 2)) & 0x1249249249249249
-        code |= v << axis
-    return code
-
-
-def morton_decode(codes: Tensor) -> Tensor:
-    """Inverse of `morton_encode`: [N] int64 -> [N, 3] int64 (x, y, z)."""
-    axes = []
-    for axis in range(3):
-        v = (codes >> axis) & 0x1249249249249249
-        v = (v | (v >> 2)) & 0x10C30C30C30C30C3
-        v = (v | (v >> 4)) & 0x100F00F00F00F00F
-        v = (v | (v >> 8)) & 0x1F0000FF0000FF
-        v = (v | (v >> 16)) & 0x1F00000000FFFF
-        v = (v | (v >> 32)) & 0xFFFFF
-        axes.append(v)
-    return torch.stack(axes, dim=1)
+MAX_DEPTH = 20  # a code has 60 bits
 
 
 @dataclass(frozen=True)
@@ -90,14 +66,30 @@ class Octree:
 
     def subdivide(self) -> Octree:
         """Every leaf into its eight children."""
-        codes = (self.codes[:, None] * 8 + torch.arange(8)).reshape(-1)
-        return Octree(self.box_min, self.size, self.depth + 1, codes)
+        return self.at_depth(self.depth + 1)
 
     def above(self, depth: int) -> Octree:
         """The tree cut off at `depth`, if it is deeper: a node is a leaf if it holds one."""
         if self.depth <= depth:
             return self
         codes = torch.unique_consecutive(self.codes >> 3 * (self.depth - depth))
+        return Octree(self.box_min, self.size, depth, codes)
+
+    def at_depth(self, depth: int) -> Octree:
+        """The same space with leaves at another depth.
+
+        Coarser: a node is a leaf if it holds one (as `above`); finer: each leaf becomes all the
+        nodes in it, so going down and back up changes nothing.
+
+        Raises:
+            ValueError: no such depth.
+        """
+        if not 0 <= depth <= MAX_DEPTH:
+            raise ValueError(f"`depth` must be in [0, {MAX_DEPTH}], got {depth}")
+        if depth <= self.depth:
+            return self.above(depth)
+        inside = 8 ** (depth - self.depth)
+        codes = (self.codes[:, None] * inside + torch.arange(inside)).reshape(-1)
         return Octree(self.box_min, self.size, depth, codes)
 
     def keep(self, mask: Tensor) -> Octree:
@@ -113,9 +105,16 @@ class Octree:
         place = torch.searchsorted(self.codes, wanted).clamp_max(len(self) - 1)
         return torch.where(inside & (self.codes[place] == wanted), place, -1)
 
+    def cells_at(self, points: Tensor) -> Tensor:
+        """Leaf coordinates of world points [N, 3], in the cube or not -> [N, 3] int64.
+
+        In double, so that a point belongs to the cell that holds it however deep the tree.
+        """
+        return torch.floor((points.double() - self.box_min.double()) / self.voxel).to(torch.int64)
+
     def contains(self, points: Tensor) -> Tensor:
         """Whether world points [N, 3] lie in an occupied leaf -> [N] bool."""
-        return self.find(torch.floor((points - self.box_min) / self.voxel).to(torch.int64)) >= 0
+        return self.find(self.cells_at(points)) >= 0
 
     def dilate(self, mask: Tensor) -> Tensor:
         """`mask` [n_leaves] spread to the occupied leaves among the 26 neighbours of its leaves."""

@@ -1,0 +1,25 @@
+"""What any kind of field can do: show itself along rays."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+from nerfkit.kernels.fused_render import Rendered
+
+
+class Field(Protocol):
+    """Something that rays can be sent through; R rays, world units and axes."""
+
+    def hits(self, origins: Tensor, directions: Tensor) -> Tensor:
+        """Which of the rays [R, 3] may meet something: [R] bool."""
+        ...
+
+    def render(self, origins: Tensor, directions: Tensor, background: Tensor) -> Rendered:
+        """Colours [R, 3], depths [R] (sum w t) and opacities [R] of rays [R, 3] on `background`."""
+        ...
+
+    def collapsed(self) -> Field:
+        """The same field in the form that renders fastest."""
+        ...

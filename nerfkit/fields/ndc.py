@@ -1,0 +1,113 @@
+"""Normalised device coordinates of a forward-facing scene (2003.08934, appendix C).
+
+What a reference camera sees from its near plane z = -n to infinity becomes the cube [-1, 1]^3:
+
+    x' = x / (-z slope_x),   y' = y / (-z slope_y),   z' = 1 + 2 n / z
+
+Straight rays stay straight, and even steps along them in the cube are even steps of inverse depth.
+The paper's slopes are those of the image's edges; ours hold what all cameras see. Symbols: R rays,
+t the distance along the unit ray in the world, u along its image in the cube.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nerfkit.cameras import Cameras
+from nerfkit.errors import NerfkitError
+
+MARGIN = 1.02
+LEAST_COSINE = 0.7  # between any camera and the way they all look
+FORWARD = -1e-3  # rays with a larger z see nothing
+
+
+class Path(NamedTuple):
+    """Rays as a field's cube has them."""
+
+    origins: Tensor  # [R, 3]
+    directions: Tensor  # [R, 3] unit
+    depth: Tensor | None = None  # [R, 4]: t, z and dz / dt at the near plane; u at infinity
+
+    def select(self, rays: Tensor) -> Path:
+        """Those of some rays, int64."""
+        depth = None if self.depth is None else self.depth[rays]
+        return Path(self.origins[rays], self.directions[rays], depth)
+
+    def world(self, u: Tensor) -> Tensor:
+        """t [R, N] at u [R, N]."""
+        if self.depth is None:
+            return u
+        start, z, slope, whole = self.depth[:, :, None].unbind(1)
+        part = (u / whole).clamp_max(1 - 1e-4)
+        return start + part * z / (slope * (1 - part))
+
+
+@dataclass(frozen=True)
+class Ndc:
+    """The reference camera.
+
+    Attributes:
+        pose: 12 numbers, [3, 4] row by row, world to camera, OpenGL axes.
+        slope_x, slope_y: |x / z| and |y / z| at the edges of what is seen.
+        near: n, world units.
+    """
+
+    pose: tuple[float, ...]
+    slope_x: float
+    slope_y: float
+    near: float
+
+    @staticmethod
+    def of(cameras: Cameras, near: float) -> Ndc:
+        """In the middle of the cameras; NerfkitError where these do not face one way."""
+        axes = torch.nn.functional.normalize(cameras.c2w[:, :, :3].mean(0), dim=0)
+        backward = axes[:, 2]
+        cosines = cameras.c2w[:, :, 2] @ backward
+        if not near > 0 or float(cosines.min()) < LEAST_COSINE:
+            raise NerfkitError(
+                "--ndc: wants photographs without alpha whose cameras all face one way; "
+                "fit without it"
+            )
+        right = torch.linalg.cross(axes[:, 1], backward)
+        right = right / right.norm()
+        rotation = torch.stack([right, torch.linalg.cross(backward, right), backward])
+        middle = cameras.c2w[:, :, 3].mean(0)
+        offset = -(rotation @ middle)
+        pose = torch.cat([rotation, offset[:, None]], 1)
+        ndc = Ndc(tuple(pose.reshape(-1).tolist()), 1.0, 1.0, near)
+        low, high = [], []
+        for i in range(len(cameras)):
+            w, h = int(cameras.width[i]), int(cameras.height[i])
+            corners = torch.tensor([[0.0, 0.0], [w, 0], [0, h], [w, h]])
+            rays = cameras.rays(torch.tensor([i]), corners)
+            path = ndc.path(rays.origins, rays.directions)
+            low.append(path.origins)
+            high.append(path.origins + path.directions * path.depth[:, 3:])
+        reach = torch.cat(low + high).abs().amax(0) * MARGIN
+        return Ndc(ndc.pose, float(reach[0]), float(reach[1]), near)
+
+    def path(self, origins: Tensor, directions: Tensor) -> Path:
+        """World rays [R, 3], from the near plane on; those that never reach it miss the cube."""
+        pose = torch.tensor(self.pose).view(3, 4)
+        start, way = origins @ pose[:, :3].T + pose[:, 3], directions @ pose[:, :3].T
+        ahead = way[:, 2] < FORWARD
+        slope = torch.where(ahead, way[:, 2], -1.0)
+        t = -(self.near + start[:, 2]) / slope
+        start = start + t[:, None] * way
+        z = torch.full_like(t, -self.near)
+        scale = torch.tensor([-1 / self.slope_x, -1 / self.slope_y])
+        flat = start[:, :2] / z[:, None]
+        entry = torch.cat([scale * flat, -torch.ones_like(z)[:, None]], 1)
+        across = scale * (way[:, :2] / slope[:, None] - flat)
+        image = torch.cat([across, torch.full_like(z, 2.0)[:, None]], 1)
+        whole = image.norm(dim=1)
+        away = torch.tensor([0.0, 0.0, -1.0])
+        return Path(
+            torch.where(ahead[:, None], entry, 3 * away),
+            torch.where(ahead[:, None], image / whole[:, None], away),
+            torch.stack([t, z, slope, whole], 1),
+        )

@@ -1,0 +1,260 @@
+"""Fitting the default field: learning rates, batches, and when its octree is pruned and divided.
+
+Features are stored as float16 and moments as bfloat16: their last bits are noise.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nerfkit.cameras import Cameras
+from nerfkit.fields.fast import FastField, FieldShape
+from nerfkit.fields.vertices import Vertices
+from nerfkit.kernels.fused_render import FEATURES
+from nerfkit.octree import Octree
+from nerfkit.training.config import FitConfig
+from nerfkit.training.hull import Scene
+from nerfkit.training.learner import Stepped
+from nerfkit.training.optimiser import MOMENTS, NETWORK_MOMENTS, Optimiser, Rates
+from nerfkit.training.pixels import Pixels
+from nerfkit.training.schedule import SUBDIVISIONS, divisions, prune_due, rate_factor
+from nerfkit.training.stored import DEEPEST, Stored
+
+# sigma of a field is this times softplus(d + bias) over the edge of the scene's cube.
+DENSITY_GAIN = 500.0
+# Thin fog at first: opaque after a few voxels where silhouettes bound the object, after the whole
+# cube where it is full of fog.
+CARVED_BIAS, FULL_BIAS = -3.0, -6.0
+CARVED_START, FULL_START = 6, 6  # depth of the octree at the first step
+# Before this part of a fit, colours are the same from all sides: one that changes with the
+# direction explains a surface at a wrong depth as well as a right one.
+DIRECTIONS_FROM = 0.1
+DEEPEST_AUTO, DEEPEST_LONG = 8, 9
+MOST_LEAVES = 3_200_000  # after a division: memory, about 600 bytes a leaf
+# Where a division would make more, only the heaviest voxels are kept, if those left out weigh less.
+LEFT_OUT_WEIGHT = 0.3
+FEWEST_LEAVES = 64
+FIRST_SAMPLES_PER_RAY = 60.0
+FEWEST_RAYS, MOST_RAYS = 2048, 65536
+CHECKPOINT_BYTES = 110.0  # a vertex
+
+
+class FastLearner:
+    """The default field and its optimiser.
+
+    Attributes:
+        finest: depth at which the octree is no more divided.
+        first_depth: its depth at the first step.
+        samples_per_ray: lately.
+    """
+
+    format = "nerfkit fast field 1"
+    rate_options = "--lr-density or --lr-features"
+    preview_side = 400
+
+    def __init__(
+        self,
+        config: FitConfig,
+        cameras: Cameras,
+        optimiser: Optimiser,
+        first_depth: int,
+        samples_per_ray: float,
+    ) -> None:
+        self.config, self.optimiser = config, optimiser
+        self.first_depth, self.samples_per_ray = first_depth, samples_per_ray
+        octree = optimiser.field.octree
+        self.finest = max(octree.depth, _finest_depth(config, octree, cameras))
+        self.warned_empty = False
+
+    @classmethod
+    def create(
+        cls, config: FitConfig, scene: Scene, cameras: Cameras, generator: torch.Generator
+    ) -> FastLearner:
+        octree, shape, depths = _first_layout(config, scene, cameras)
+        optimiser = Optimiser(FastField.create(shape, octree, depths, generator))
+        return cls(config, cameras, optimiser, octree.depth, FIRST_SAMPLES_PER_RAY)
+
+    @classmethod
+    def load_field(cls, stored: Stored) -> FastField:
+        try:
+            shape = FieldShape(**stored.json("shape"))
+            shape = FieldShape(**{**asdict(shape), "hidden": tuple(shape.hidden)})
+        except (TypeError, ValueError) as error:
+            raise stored.unreadable(error) from error
+        box_min = stored.take("octree_box_min", (3,), torch.float32)
+        size = float(stored.take("octree_size", (1,), torch.float64))
+        depths = stored.take("depths", (None,), torch.int64).tolist()
+        in_range = 0 <= depths[0] and depths[-1] <= DEEPEST
+        if depths != list(range(depths[0], depths[-1] + 1)) or not in_range:
+            raise stored.foreign(f"levels at depths {depths}")
+        octree = stored.take_octree("octree_codes", box_min, size, depths[-1])
+        vertices = Vertices.of(octree, depths)
+        density = stored.take("density", (len(vertices),), torch.float32)
+        features = stored.take("features", (len(vertices), FEATURES), torch.float16)
+        network = stored.take("network", (shape.n_network,), torch.float32)
+        return FastField(shape, octree, vertices, density, features.float(), network)
+
+    @classmethod
+    def resume(
+        cls,
+        config: FitConfig,
+        cameras: Cameras,
+        field: FastField,
+        companion: Stored,
+        memory: dict[str, Any],
+    ) -> FastLearner:
+        optimiser = Optimiser(field)
+        for name, moment in optimiser.moments.items():
+            dtype = torch.bfloat16 if name in MOMENTS else torch.float32
+            moment.copy_(companion.take(name, tuple(moment.shape), dtype))
+        weights = optimiser.max_weights
+        weights.copy_(companion.take("max_weights", tuple(weights.shape), torch.float16))
+        return cls(
+            config,
+            cameras,
+            optimiser,
+            int(memory["first_depth"]),
+            float(memory["samples_per_ray"]),
+        )
+
+    @property
+    def field(self) -> FastField:
+        return self.optimiser.field
+
+    def step(
+        self, progress: float, number: int, pixels: Pixels, generator: torch.Generator
+    ) -> Stepped:
+        config = self.config
+        wanted = int(config.samples_a_step / max(self.samples_per_ray, 1.0))
+        n_rays = min(MOST_RAYS, max(FEWEST_RAYS, wanted)) // 64 * 64
+        batch = pixels.draw(n_rays, generator)
+        n_rays = len(batch.origins)
+        factor = rate_factor(progress, config.rate_decay)
+        rates = Rates(
+            config.lr_density * factor, config.lr_features * factor, config.network_rate * factor
+        )
+        fitted = self.optimiser.step(
+            batch,
+            # A new colour at each ray: what is transparent must be so before any background.
+            torch.rand(n_rays, 3, generator=generator),
+            torch.rand(n_rays, generator=generator),
+            rates,
+            number,
+            config.early_stop,
+            config.weight_min,
+            directions=progress >= DIRECTIONS_FROM,
+        )
+        self.samples_per_ray = 0.8 * self.samples_per_ray + 0.2 * fitted.n_samples / max(n_rays, 1)
+        loss = float(fitted.squared_errors.mean()) / 3
+        return Stepped(n_rays, fitted.n_samples, fitted.n_shaded, loss)
+
+    def restructure(self, number: int, say: Callable[[str], None]) -> bool:
+        """Empty the voxels that weigh nothing; divide the rest where that is due."""
+        if not prune_due(number) and number not in SUBDIVISIONS:
+            return False
+        octree = self.field.octree
+        weights = self.optimiser.leaf_weights()
+        keep = weights > self.config.prune_weight
+        if int(keep.sum()) < min(FEWEST_LEAVES, len(octree)):
+            keep[weights.topk(min(FEWEST_LEAVES, len(octree))).indices] = True
+            if not self.warned_empty:
+                self.warned_empty = True
+                say(
+                    "warning: every voxel weighs too little to keep; kept the heaviest ones. Are "
+                    "the camera poses and the background right?"
+                )
+        keep = octree.dilate(keep)
+        depths = self.field.depths
+        wanted = min(self.finest, self.first_depth + divisions(number))
+        if octree.depth < wanted:
+            keep, fits = _room_to_divide(keep, weights)
+            octree = octree.keep(keep)
+            if fits:
+                octree = octree.subdivide()
+                depths = [*depths, octree.depth]
+        else:
+            octree = octree.keep(keep)
+        self.optimiser.relayout(octree, depths)
+        return True
+
+    def tensors(self) -> dict[str, Tensor]:
+        field = self.field
+        return {
+            "octree_codes": field.octree.codes,
+            "octree_box_min": field.octree.box_min,
+            "octree_size": torch.tensor([field.octree.size], dtype=torch.float64),
+            "depths": torch.tensor(field.depths),
+            "density": field.density,
+            "features": field.features.half(),
+            "network": field.network,
+        }
+
+    def metadata(self) -> dict[str, str]:
+        return {"shape": json.dumps(asdict(self.field.shape))}
+
+    def companion(self) -> dict[str, Tensor]:
+        moments = self.optimiser.moments
+        kept = {name: moments[name].bfloat16() for name in MOMENTS}
+        kept |= {name: moments[name] for name in NETWORK_MOMENTS}
+        return kept | {"max_weights": self.optimiser.max_weights.half()}
+
+    def memory(self) -> dict[str, Any]:
+        return {"first_depth": self.first_depth, "samples_per_ray": self.samples_per_ray}
+
+    def checkpoint_bytes(self) -> float:
+        return CHECKPOINT_BYTES * len(self.field.vertices)
+
+    def voxels(self) -> tuple[int, int]:
+        return len(self.field.octree), self.field.octree.resolution
+
+
+def _first_layout(
+    config: FitConfig, scene: Scene, cameras: Cameras
+) -> tuple[Octree, FieldShape, list[int]]:
+    octree = scene.octree
+    shape = FieldShape(
+        hidden=tuple(config.hidden_units),
+        bands=config.bands,
+        density_scale=DENSITY_GAIN / octree.size,
+        density_bias=CARVED_BIAS if scene.carved else FULL_BIAS,
+        step_voxels=config.step_voxels,
+        near=scene.near,
+    )
+    finest = _finest_depth(config, octree, cameras)
+    start = min(finest, CARVED_START if scene.carved else FULL_START)
+    while octree.depth < start and 8 * len(octree) <= MOST_LEAVES:
+        octree = octree.subdivide()
+    octree = octree.above(start)
+    coarsest = min(config.coarsest.bit_length() - 1, octree.depth)
+    return octree, shape, list(range(coarsest, octree.depth + 1))
+
+
+def _room_to_divide(keep: Tensor, weights: Tensor) -> tuple[Tensor, bool]:
+    """Which leaves [n] to keep so that their children are not too many, and whether that works."""
+    most = MOST_LEAVES // 8
+    if int(keep.sum()) <= most:
+        return keep, True
+    heaviest = weights.topk(most)
+    if float(heaviest.values[-1]) > LEFT_OUT_WEIGHT:
+        return keep, False
+    chosen = torch.zeros_like(keep)
+    chosen[heaviest.indices] = True
+    return chosen & keep, True
+
+
+def _finest_depth(config: FitConfig, octree: Octree, cameras: Cameras) -> int:
+    """Depth at which a voxel is about a pixel wide, unless the configuration says."""
+    if config.finest is not None:
+        return config.finest.bit_length() - 1
+    centre = (octree.box_min + octree.size / 2).double()
+    distance = (cameras.c2w[:, :, 3] - centre).norm(dim=1).clamp_min(octree.size / 2)
+    pixel = float((distance / cameras.fx).median())
+    deepest = DEEPEST_LONG if config.is_long else DEEPEST_AUTO
+    return min(deepest, max(5, math.floor(math.log2(octree.size / pixel))))

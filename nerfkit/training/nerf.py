@@ -1,0 +1,193 @@
+"""Fitting NeRF (2003.08934): the sum of both networks' errors, Adam, and the octree they learn.
+
+The authors' settings: learning rate 5e-4, at the end a tenth of it, Adam with eps 1e-7 as Keras has
+it, no noise on sigma. Unlike theirs, images with alpha are laid on a new colour at each ray.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nerfkit.cameras import Cameras
+from nerfkit.fields.ndc import Ndc
+from nerfkit.fields.nerf import NerfField, NerfShape
+from nerfkit.kernels.nerf_mlp import NerfMlpConfig
+from nerfkit.kernels.sparse_adam import adam_step_
+from nerfkit.octree import Octree
+from nerfkit.training.config import FitConfig
+from nerfkit.training.hull import Scene
+from nerfkit.training.learner import Stepped
+from nerfkit.training.pixels import Pixels
+from nerfkit.training.schedule import rate_factor
+from nerfkit.training.stored import Stored
+
+BETAS, EPS = (0.9, 0.999), 1e-7
+NETWORKS = ("coarse", "fine")
+GUIDE_DEPTH = 6
+# Between coarse samples of a ray with an octree, in edges of the cube; the paper's are 1/48 apart.
+SPACING = 1 / 64
+# The octree is learned anew every so many steps; later, when it changes little, every ten times so.
+GUIDE_STEPS, OFTEN_UNTIL = 100, 1000
+GRID, FULL_GRID = 2, 1  # points along an edge of a leaf; of very many leaves
+VERY_MANY = 1 << 16
+OCCUPIED_ALPHA = 0.02  # of the way through a leaf
+FEWEST_LEAVES = 64
+
+
+class NerfLearner:
+    """Both networks, their Adam moments, and what the octree grows from.
+
+    Attributes:
+        moments: running means and mean squares of the gradients, by network.
+    """
+
+    format = "nerfkit nerf 1"
+    rate_options = "--lr-network"
+    preview_side = 100
+
+    def __init__(self, config: FitConfig, field: NerfField) -> None:
+        self.config, self.field = config, field
+        self.moments = {
+            f"{name}_{moment}": torch.zeros_like(getattr(field, name))
+            for name in NETWORKS
+            for moment in ("mean", "square")
+        }
+
+    @classmethod
+    def create(
+        cls, config: FitConfig, scene: Scene, cameras: Cameras, generator: torch.Generator
+    ) -> NerfLearner:
+        width = config.width
+        shape = NerfShape(
+            network=NerfMlpConfig(width=width, view_width=max(1, width // 2)),
+            near=scene.near,
+            most_coarse=config.coarse_samples,
+            n_fine=config.n_fine,
+            spacing=SPACING if config.octree else 0.0,
+            ndc=Ndc.of(cameras, scene.near) if config.ndc else None,
+        )
+        octree = Octree.full(-torch.ones(3), 2.0, 0) if config.ndc else scene.octree
+        limit = octree.above(GUIDE_DEPTH if config.octree else 0)
+        while config.octree and limit.depth < GUIDE_DEPTH:
+            limit = limit.subdivide()
+        return cls(config, NerfField.create(shape, limit, generator))
+
+    @classmethod
+    def load_field(cls, stored: Stored) -> NerfField:
+        values = stored.json("shape")
+        try:
+            ndc = values.pop("ndc")
+            ndc = None if ndc is None else Ndc(**{**ndc, "pose": tuple(ndc["pose"])})
+            network = NerfMlpConfig(*values.pop("network"))
+            shape = NerfShape(network=network, ndc=ndc, **values)
+            shape.network.check()
+            depth = int(stored.metadata["depth"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise stored.unreadable(error) from error
+        box_min = stored.take("octree_box_min", (3,), torch.float32)
+        size = float(stored.take("octree_size", (1,), torch.float64))
+        limit = stored.take_octree("limit_codes", box_min, size, depth)
+        guide = stored.take_octree("octree_codes", box_min, size, depth)
+        n = shape.network.n_params
+        networks = (stored.take(name, (n,), torch.float32) for name in NETWORKS)
+        return NerfField(shape, limit, guide, *networks)
+
+    @classmethod
+    def resume(
+        cls,
+        config: FitConfig,
+        cameras: Cameras,
+        field: NerfField,
+        companion: Stored,
+        memory: dict[str, Any],
+    ) -> NerfLearner:
+        del cameras, memory
+        learner = cls(config, field)
+        for name, moment in learner.moments.items():
+            moment.copy_(companion.take(name, tuple(moment.shape), torch.float32))
+        return learner
+
+    def step(
+        self, progress: float, number: int, pixels: Pixels, generator: torch.Generator
+    ) -> Stepped:
+        field, config = self.field, self.config
+        batch = pixels.draw(config.rays_a_step, generator)
+        n_rays = len(batch.origins)
+        background = torch.rand(n_rays, 3, generator=generator)
+        targets = torch.lerp(background, batch.colors, batch.alphas)
+        networks = [getattr(field, name).requires_grad_() for name in NETWORKS]
+        traced = field.trace(
+            batch.origins, batch.directions, background, config.early_stop, generator
+        )
+        errors = [(seen.colors - targets).square().mean() for seen in (traced.coarse, traced.fine)]
+        gradients = torch.autograd.grad(sum(errors), networks)
+        rate = config.network_rate * rate_factor(progress, config.rate_decay)
+        for name, network, gradient in zip(NETWORKS, networks, gradients, strict=True):
+            adam_step_(
+                *(network.requires_grad_(False), gradient),
+                *(self.moments[f"{name}_{moment}"] for moment in ("mean", "square")),
+                lr=rate,
+                betas=BETAS,
+                eps=EPS,
+                step=number,
+            )
+        return Stepped(n_rays, traced.n_samples, traced.n_shaded, float(errors[1].detach()))
+
+    def restructure(self, number: int, say: Callable[[str], None]) -> bool:
+        """Learn the octree from the coarse network, where that is due."""
+        del say
+        every = GUIDE_STEPS if number <= OFTEN_UNTIL else 10 * GUIDE_STEPS
+        if self.config.octree and number % every == 0:
+            limit = self.field.limit
+            keep = self._opaque(limit)
+            # An octree of nothing would never be looked at again.
+            if int(keep.sum()) >= min(FEWEST_LEAVES, len(limit)):
+                self.field.follow(limit.keep(limit.dilate(keep)))
+        return False
+
+    def _opaque(self, octree: Octree) -> Tensor:
+        """Leaves [n_leaves] that the coarse network lets less than all light through."""
+        n = GRID if len(octree) < VERY_MANY else FULL_GRID
+        places = (torch.arange(n) + 0.5) / n - 0.5
+        grid = torch.cartesian_prod(places, places, places) * octree.voxel
+        densest = []
+        for centers in octree.centers().split(1 << 14):
+            points = (centers[:, None] + grid).view(-1, 3)
+            densest.append(self.field.densities(points).view(-1, len(grid)).amax(1))
+        return 1 - torch.exp(-torch.cat(densest) * octree.voxel) > OCCUPIED_ALPHA
+
+    def tensors(self) -> dict[str, Tensor]:
+        field = self.field
+        return {
+            "octree_codes": field.guide.codes,
+            # two names for one tensor are no safetensors file
+            "limit_codes": field.limit.codes.clone(),
+            "octree_box_min": field.limit.box_min,
+            "octree_size": torch.tensor([field.limit.size], dtype=torch.float64),
+            **{name: getattr(field, name) for name in NETWORKS},
+        }
+
+    def metadata(self) -> dict[str, str]:
+        return {
+            "shape": json.dumps(asdict(self.field.shape)),
+            "depth": str(self.field.limit.depth),
+        }
+
+    def companion(self) -> dict[str, Tensor]:
+        return dict(self.moments)
+
+    def memory(self) -> dict[str, Any]:
+        return {}
+
+    def checkpoint_bytes(self) -> float:
+        octrees = len(self.field.limit) + len(self.field.guide)
+        return 24.0 * len(self.field.coarse) + 8.0 * octrees
+
+    def voxels(self) -> tuple[int, int]:
+        return len(self.field.guide), self.field.guide.resolution

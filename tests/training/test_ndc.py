@@ -1,0 +1,89 @@
+"""Normalised device coordinates: where points and distances go, and what is refused."""
+
+import pytest
+import torch
+from sphere_run import cameras_around
+
+from nerfkit.cameras import Cameras
+from nerfkit.errors import NerfkitError
+from nerfkit.fields.ndc import Ndc
+from nerfkit.fields.nerf import NerfField, NerfShape
+from nerfkit.kernels.nerf_mlp import NerfMlpConfig, unpack
+from nerfkit.octree import Octree
+
+NEAR = 0.7
+
+
+def facing_forward() -> Cameras:
+    """Four cameras side by side."""
+    around = cameras_around(4)
+    c2w = around.c2w[:1].repeat(4, 1, 1)
+    c2w[:, :, 3] += 0.2 * torch.arange(4)[:, None] * c2w[:, :, 0]
+    around.c2w = c2w
+    return around
+
+
+@pytest.fixture
+def ndc() -> Ndc:
+    return Ndc.of(facing_forward(), NEAR)
+
+
+@pytest.fixture
+def rays():
+    return facing_forward().image_rays(1)
+
+
+def in_camera(ndc: Ndc, points: torch.Tensor) -> torch.Tensor:
+    pose = torch.tensor(ndc.pose).view(3, 4)
+    return points @ pose[:, :3].T + pose[:, 3]
+
+
+def test_points_of_a_ray_go_where_the_formula_says(ndc, rays):
+    path = ndc.path(rays.origins, rays.directions)
+    torch.testing.assert_close(path.directions.norm(dim=1), torch.ones(len(rays.origins)))
+    u = torch.tensor([0.0, 0.3, 0.9]).expand(len(rays.origins), 3)
+    for at, t in zip(u.unbind(1), path.world(u).unbind(1), strict=True):
+        x, y, z = in_camera(ndc, rays.origins + t[:, None] * rays.directions).unbind(1)
+        wanted = torch.stack([-x / z / ndc.slope_x, -y / z / ndc.slope_y, 1 + 2 * NEAR / z], 1)
+        # worst measured 2e-6
+        torch.testing.assert_close(
+            path.origins + at[:, None] * path.directions, wanted, atol=2e-5, rtol=0
+        )
+    torch.testing.assert_close(path.origins[:, 2], -torch.ones(len(u)))
+
+
+def test_all_that_cameras_see_lies_in_the_cube(ndc, rays):
+    path = ndc.path(rays.origins, rays.directions)
+    end = path.origins + path.directions * path.depth[:, 3:]
+    torch.testing.assert_close(end[:, 2], torch.ones(len(end)))
+    assert path.origins.abs().max() <= 1 and end.abs().max() <= 1 + 1e-6
+
+
+def test_depths_are_those_of_the_world(ndc, rays):
+    network = NerfMlpConfig(depth=2, width=8, view_width=8, skip=1, position_frequencies=2)
+    shape = NerfShape(network, NEAR, most_coarse=32, n_fine=32, spacing=0.0, ndc=ndc)
+    cube = Octree.full(-torch.ones(3), 2.0, 0)
+    field = NerfField.create(shape, cube, torch.Generator().manual_seed(0))
+    for params in (field.coarse, field.fine):
+        params.zero_()
+        unpack(params, network)["sigma.bias"].fill_(500.0)  # opaque at the near plane
+    seen = field.render(rays.origins, rays.directions, torch.zeros(3))
+    assert (seen.opacities > 0.999).all()
+    z = in_camera(ndc, rays.origins + seen.depths[:, None] * rays.directions)[:, 2]
+    assert (z < 0).all() and (z + NEAR).abs().max() < 0.1 * NEAR
+
+
+def test_rays_the_other_way_miss(ndc, rays):
+    network = NerfMlpConfig(depth=2, width=8, view_width=8, skip=1)
+    shape = NerfShape(network, NEAR, most_coarse=4, n_fine=4, spacing=0.0, ndc=ndc)
+    cube = Octree.full(-torch.ones(3), 2.0, 3)
+    field = NerfField.create(shape, cube, torch.Generator().manual_seed(0))
+    assert not field.hits(rays.origins, -rays.directions).any()
+    assert field.hits(rays.origins, rays.directions).all()
+    background = torch.ones(len(rays.origins), 3)
+    assert field.trace(rays.origins, -rays.directions, background, 0.0).n_samples == 0
+
+
+def test_cameras_all_around_are_refused():
+    with pytest.raises(NerfkitError, match="--ndc"):
+        Ndc.of(cameras_around(8), NEAR)
