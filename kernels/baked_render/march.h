@@ -299,8 +299,8 @@ inline vf8 load_bytes(const uint8_t* p) {
 inline vf8 shares(float weight, float fx, float fy, float fz) {
     const float z1 = weight * fz, z0 = weight - z1;
     const float y1 = z0 * fy, y0 = z0 - y1, y3 = z1 * fy, y2 = z1 - y3;
-    const vf8 high = {0.f, fx, 0.f, fx, 0.f, fx, 0.f, fx}, low = {1.f - fx, 0.f, 1.f - fx, 0.f, 1.f - fx, 0.f, 1.f - fx, 0.f};
-    return vf8{y0, y0, y1, y1, y2, y2, y3, y3} * (low + high);
+    const float x0 = 1.f - fx;
+    return vf8{y0, y0, y1, y1, y2, y2, y3, y3} * vf8{x0, fx, x0, fx, x0, fx, x0, fx};
 }
 
 }  // namespace nk::baked

@@ -1,7 +1,5 @@
 """The renderer of baked scenes in torch, a whole batch at once. Symbols as in the package docstring."""
 
-import math
-
 import torch
 import torch.nn.functional as F
 
@@ -42,17 +40,55 @@ def render_baked(
     directions: torch.Tensor,
     grid: BakedGrid,
     *,
+    background: torch.Tensor | None = None,
+    max_weights: torch.Tensor | None = None,
+    **sampling: float,
+) -> Rendered:
+    """See `nerfkit.kernels.baked_render.render_baked`."""
+    values = grid.levels[0] + grid.levels[1] * grid.records
+    return _render(origins, directions, grid, values, background, max_weights, **sampling)
+
+
+def color_gradient_(
+    grads: torch.Tensor,
+    touched: torch.Tensor,
+    origins: torch.Tensor,
+    directions: torch.Tensor,
+    targets: torch.Tensor,
+    background: torch.Tensor,
+    grid: BakedGrid,
+    rows: torch.Tensor,
+    values: torch.Tensor,
+    **sampling: float,
+) -> torch.Tensor:
+    """See `nerfkit.kernels.baked_render.color_gradient_`."""
+    with torch.enable_grad():
+        leaf = values.detach().requires_grad_()
+        out = _render(origins, directions, grid, leaf[rows.long()], background, None, **sampling)
+        losses = (out.colors - targets).square().sum(1)
+        (grad,) = torch.autograd.grad(losses.sum(), leaf)
+    grads += grad
+    touched |= (grad != 0).any(1)
+    return losses.detach()
+
+
+def _render(
+    origins: torch.Tensor,
+    directions: torch.Tensor,
+    grid: BakedGrid,
+    values: torch.Tensor,
+    background: torch.Tensor | None,
+    max_weights: torch.Tensor | None,
+    *,
     step: float,
     density_scale: float,
     density_bias: float,
-    background: torch.Tensor | None = None,
-    near: float = 0.0,
-    far: float = math.inf,
-    early_stop: float = 2e-3,
-    weight_min: float = 2e-3,
-    max_weights: torch.Tensor | None = None,
+    near: float,
+    far: float,
+    early_stop: float,
+    weight_min: float,
 ) -> Rendered:
-    """See `nerfkit.kernels.baked_render.render_baked`."""
+    """With `values` [M, 16] for the records."""
     found = lattice_points(origins, directions, _Voxels(grid), step, None, near, far)
     rays, dtype = found.ray_indices, origins.dtype
     place = blocks(grid, found.cells)
@@ -73,20 +109,23 @@ def render_baked(
     transmittance = torch.exp(before[starts] - before) if len(rays) else tau
     kept = transmittance >= early_stop
     weight = torch.where(kept, transmittance * -torch.expm1(-tau), 0.0)
+    if max_weights is not None:
+        number = place * 64 + voxels(found.cells)
+        max_weights.view(-1).scatter_reduce_(0, number, weight.to(max_weights.dtype), "amax")
     zeros = directions.new_zeros(len(directions))
     depths = zeros.index_add(0, rays, weight * found.t)
     opacities = zeros.index_add(0, rays, weight)
 
-    seen = weight > weight_min
-    if max_weights is not None:
-        number = place * 64 + voxels(found.cells)
-        max_weights.view(-1).scatter_reduce_(0, number, weight.to(max_weights.dtype), "amax")
-    records = grid.records[grid.first[place].long() + grid.ranks[place, corners].long()]
-    values = grid.levels[0].to(dtype) + grid.levels[1].to(dtype) * records.to(dtype)
-    coefficients = (weights[..., None] * values).sum(0)[:, : 3 * COMPONENTS]
+    shaded = torch.where(weight > weight_min, weight, 0.0)
+    total = zeros.index_add(0, rays, shaded)
+    corner_values = values[grid.first[place].long() + grid.ranks[place, corners].long()].to(dtype)
+    coefficients = (weights[..., None] * corner_values).sum(0)[:, : 3 * COMPONENTS]
     view = spherical_harmonics(directions, BANDS) @ grid.views.to(dtype).T  # [R, COMPONENTS]
     rgbs = (coefficients.view(-1, COMPONENTS, 3) * view[rays, :, None]).sum(1)
-    colors = zeros[:, None].expand(-1, 3).index_add(0, rays[seen], (weight[:, None] * rgbs)[seen])
+    sums = zeros[:, None].expand(-1, 3).index_add(0, rays, shaded[:, None] * rgbs)
+    # Unshaded samples have the mean colour of the others; where there are none nothing is seen.
+    seen = torch.where(total > 0, opacities, 0.0)
+    colors = sums * (seen / torch.where(total > 0, total, 1.0))[:, None]
     if background is not None:
-        colors = colors + (1 - opacities)[:, None] * background
+        colors = colors + (1 - seen)[:, None] * background
     return Rendered(colors, depths, opacities)
