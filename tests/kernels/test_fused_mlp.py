@@ -10,9 +10,10 @@ from nerfkit.kernels import _native
 from nerfkit.kernels.fused_mlp import fused_mlp
 
 FORWARD = {"rel": 2e-6, "abs": 5e-6}  # measured 4.5e-7, 1.5e-6
-# Sums over up to 1000 samples. Measured 1.2e-6, 1.5e-4 (values to 100), but 5.3e-6 for the one
-# number, which cancels, of a bias of width 1.
-BACKWARD = {"rel": 2e-5, "abs": 5e-4}
+# Sums over up to 1000 samples, in an order that depends on which thread is free. Measured 1.2e-6,
+# 6.7e-4 (of a weight gradient of 758), but 5.3e-6 for the one number, which cancels, of a bias of
+# width 1.
+BACKWARD = {"rel": 2e-5, "abs": 2e-3}
 
 WIDTHS = [(32, 64, 3), (32, 64, 64, 3), (27, 33, 1), (1, 1, 1), (5, 7), (16, 19, 18, 17, 70)]
 WIDTHS += [(256, 256, 9)]
