@@ -49,7 +49,11 @@ def color_gradient_(
 ) -> torch.Tensor:
     """Same function as the reference, float32 only."""
     _want_float32(
-        origins=origins, directions=directions, targets=targets, background=background, values=values
+        origins=origins,
+        directions=directions,
+        targets=targets,
+        background=background,
+        values=values,
     )
     losses = torch.empty(len(origins))
     locks = torch.zeros(len(values), dtype=torch.uint8)

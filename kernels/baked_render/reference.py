@@ -1,4 +1,4 @@
-"""The renderer of baked scenes in torch, a whole batch at once. Symbols as in the package docstring."""
+"""The renderer of baked scenes in torch, a whole batch at once. Symbols as in `__init__.py`."""
 
 import torch
 import torch.nn.functional as F

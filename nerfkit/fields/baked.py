@@ -6,16 +6,18 @@ alone: FastNeRF's factorisation (2103.10380, eq. 2) with functions beta found fo
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from nerfkit.kernels.baked_render import BakedGrid, Layout, Rendered, render_baked
+from nerfkit.kernels.first_hit import Occupancy, first_hit
 from nerfkit.octree import Octree
 
 STOP = 4e-3  # of transmittance
-WEIGHT = 4e-3  # a sample that weighs less has no colour
+WEIGHT = 4e-3  # a sample that weighs less has no colour of its own
+HIT_DEPTH = 6
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,15 @@ class BakedField:
         self.grid = BakedGrid.of(
             octree, layout, density, shape.density_range, colors, levels, views
         )
+        self._nodes = Occupancy.of(octree.above(HIT_DEPTH))
+
+    def hits(self, origins: Tensor, directions: Tensor) -> Tensor:
+        """Which of the rays [R, 3] come close to an occupied leaf: [R] bool."""
+        return first_hit(origins, directions, self._nodes, self._nodes.voxel / 2) < math.inf
+
+    def collapsed(self) -> BakedField:
+        """The field itself."""
+        return self
 
     def sampling(self) -> dict[str, float]:
         """Settings of the kernel that belong to the scene."""

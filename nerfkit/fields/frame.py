@@ -5,7 +5,7 @@ axes.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -32,11 +32,8 @@ def render_frame(
     """
     height, width = int(camera.height[0]), int(camera.width[0])
     back = _tiled(height, width)[1]
-    pose = camera.c2w[0].float()
     parts = []
-    for local in _local_directions(_lens(camera)).split(PIECE):
-        directions = local @ pose[:, :3].T
-        rays = Rays(pose[:, 3].expand_as(directions).contiguous(), directions)
+    for rays in _pieces(camera):
         parts.append((rays, field.render(rays.origins, rays.directions, background)))
     images: dict[str, Tensor] = {}
 
@@ -57,6 +54,19 @@ def render_frame(
             points = points + image([rays.directions for rays, _ in parts]) * distance[..., None]
             images["normal"] = _normals(points, solid, camera)
     return {name: images[name] for name in outputs}
+
+
+def frame_rays(camera: Cameras) -> Rays:
+    """Rays [H * W, 3] of one camera, tile by tile."""
+    pieces = list(_pieces(camera))
+    return Rays(torch.cat([p.origins for p in pieces]), torch.cat([p.directions for p in pieces]))
+
+
+def _pieces(camera: Cameras) -> Iterator[Rays]:
+    pose = camera.c2w[0].float()
+    for local in _local_directions(_lens(camera)).split(PIECE):
+        directions = local @ pose[:, :3].T
+        yield Rays(pose[:, 3].expand_as(directions), directions)
 
 
 @functools.lru_cache(maxsize=4)

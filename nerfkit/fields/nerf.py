@@ -22,6 +22,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from nerfkit.errors import NerfkitError
+from nerfkit.fields.bakeable import Source, finer
 from nerfkit.fields.ndc import Ndc, Path
 from nerfkit.fields.spans import Guide, Spans
 from nerfkit.kernels.composite import Composite, composite
@@ -38,6 +40,12 @@ RENDER_RAYS = 4096  # at a time: bounds the memory
 FIRST_ROUND = 8  # coarse samples a ray before looking which rays have light left, then twice that
 SHADED = 1e-4  # weight of samples that count as such
 LEAST_WEIGHT = 1e-3  # of a coarse sample, for placing fine ones: a ray of empty space gets them too
+BAKED_RESOLUTION = 256  # voxels along an edge
+BAKED_THICKNESS = (
+    1e-3  # of a voxel, by the coarse network, that is baked, or of one of its neighbours
+)
+BAKED_STEP = 0.6  # voxels
+BAKED_PIECE = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -140,6 +148,36 @@ class NerfField:
                 config=self.shape.network,
             )
         return raw.sigma_raw.relu() * self.scale
+
+    def source(self) -> Source:
+        """The fine network on voxels small enough for what it shows, as baking asks it."""
+        if self.shape.ndc is not None:
+            raise NerfkitError("a run fitted with --ndc cannot be baked: its space has no voxels")
+
+        def densities(points: Tensor) -> Tensor:
+            return self._fine(points, torch.zeros(len(points), 1, 3))[:, 0, 3].relu() * self.scale
+
+        def colors(points: Tensor, directions: Tensor) -> Tensor:
+            return self._fine(points, directions)[..., :3].sigmoid()
+
+        octree = finer(self.guide, BAKED_RESOLUTION)
+        centers = torch.cat([self.densities(p) for p in octree.centers().split(BAKED_PIECE)])
+        octree = octree.keep(octree.dilate(centers * octree.voxel > BAKED_THICKNESS))
+        return Source.of_points(
+            *(self, octree, densities, colors), step_voxels=BAKED_STEP, near=self.shape.near
+        )
+
+    def _fine(self, points: Tensor, directions: Tensor) -> Tensor:
+        """rgb_raw and sigma_raw [N, K, 4] at world points [N, 3] from directions [N, K, 3]."""
+        n, k = directions.shape[:2]
+        with torch.no_grad():
+            raw = nerf_mlp(
+                ((points - self.center) * self.scale).repeat_interleave(k, 0),
+                directions.reshape(-1, 3),
+                self.fine,
+                config=self.shape.network,
+            )
+        return torch.cat([raw.rgb_raw, raw.sigma_raw[:, None]], 1).view(n, k, 4)
 
     def trace(
         self,
