@@ -104,9 +104,10 @@ def _render(
     lowest, per_count = grid.density_range
     raw = (weights * (lowest + per_count * grid.density[place, corners].to(dtype))).sum(0)
     tau = density_scale * F.softplus(raw + density_bias) * step
-    before = tau.cumsum(0) - tau
+    # In double, for it goes on from ray to ray.
+    before = tau.double().cumsum(0) - tau
     starts = torch.searchsorted(rays, rays)  # of each sample's ray
-    transmittance = torch.exp(before[starts] - before) if len(rays) else tau
+    transmittance = torch.exp(before[starts] - before).to(dtype)
     kept = transmittance >= early_stop
     weight = torch.where(kept, transmittance * -torch.expm1(-tau), 0.0)
     if max_weights is not None:

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from nerfkit.baking.components import fit_components, learn_views, quantised
 from nerfkit.baking.density import quantised_density
-from nerfkit.baking.refine import Views, refine
+from nerfkit.baking.refine import Views, fit_to_views
 from nerfkit.baking.storage import load_baked, save_baked
-from nerfkit.baking.visible import visible
+from nerfkit.baking.visible import visible_voxels
 from nerfkit.cameras import Cameras
 from nerfkit.errors import NerfkitError
 from nerfkit.fields.bakeable import Bakeable
@@ -51,7 +51,7 @@ def bake(
         return lambda done: progress(what, done)
 
     source = field.source()
-    octree, seen = visible(source, cameras, telling("visible voxels"))
+    octree, seen = visible_voxels(source, cameras, telling("visible voxels"))
     if not len(octree):
         raise NerfkitError(
             "the training cameras see nothing of this scene: there is nothing to bake"
@@ -66,5 +66,5 @@ def bake(
     )
     baked = BakedField(shape, octree, layout, density, *quantised(components)[::-1], views)
     shown = Views.of(source.field, cameras, background, telling("views of the run"))
-    refine(baked, components, shown, background, telling("colours of pixels"))
+    fit_to_views(baked, components, shown, background, telling("colours of pixels"))
     return BakedField(shape, octree, layout, density, *quantised(components)[::-1], views)

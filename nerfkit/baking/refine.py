@@ -67,7 +67,7 @@ def _affordable(field: Field, cameras: Cameras, background: Tensor) -> int:
     return max(TRIAL, min(PIXELS, int(SECONDS / (seconds * len(cameras)))))
 
 
-def refine(
+def fit_to_views(
     baked: BakedField,
     components: Tensor,
     views: Views,

@@ -25,7 +25,7 @@ VISIBLE = 0.01  # weight that a voxel must have in a training view, or one of it
 PIXELS = 160_000  # of a training view that is asked what it sees
 
 
-def visible(
+def visible_voxels(
     source: Source, cameras: Cameras, progress: Callable[[float], None]
 ) -> tuple[Octree, Tensor]:
     """The voxels that cameras see, and [n, cameras] uint8 how much: the largest weight * 255."""
