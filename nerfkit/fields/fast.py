@@ -19,11 +19,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nerfkit.fields.ndc import Ndc, Path
+from nerfkit.errors import NerfkitError
+from nerfkit.fields.bakeable import Source
+from nerfkit.fields.ndc import NDC_UNBAKED, Ndc, Path
 from nerfkit.fields.vertices import BRICK, Vertices
 from nerfkit.kernels import _native
+from nerfkit.kernels.encodings import spherical_harmonics
 from nerfkit.kernels.first_hit import Occupancy, first_hit
+from nerfkit.kernels.fused_mlp import fused_mlp
 from nerfkit.kernels.fused_render import FEATURES, Rendered, RenderGrid, render_rays
+from nerfkit.kernels.fused_render.reference import unpack
 from nerfkit.kernels.level_sum import level_sum_
 from nerfkit.octree import Octree
 
@@ -190,6 +195,32 @@ class FastField:
         density = move(vertices, self.vertices, self.summed)
         features = move(vertices, self.vertices, features)
         return FastField(self.shape, self.octree, vertices, density, features, self.network)
+
+    def source(self) -> Source:
+        """The field on its finest level alone (`collapsed`), as baking asks it."""
+        if self.shape.ndc is not None:
+            raise NerfkitError(NDC_UNBAKED)
+        return source_of(self.collapsed() if len(self.depths) > 1 else self)
+
+
+def source_of(field: FastField) -> Source:
+    """A field of one level, as baking asks it."""
+    shape, layers = field.shape, unpack(field.network, field.shape.widths)
+
+    def density(corners: Tensor) -> Tensor:
+        return field.summed[field.vertices.index(0, corners)]
+
+    def colors(corners: Tensor, directions: Tensor) -> Tensor:
+        n, k = directions.shape[:2]
+        features = field.features[field.vertices.index(0, corners)]
+        harmonics = spherical_harmonics(directions.reshape(-1, 3), shape.bands)
+        inputs = torch.cat([features.repeat_interleave(k, 0), harmonics], 1)
+        return fused_mlp(inputs, *layers, output_activation="sigmoid").view(n, k, 3)
+
+    return Source(
+        *(field, field.octree, density, colors, shape.density_scale, shape.density_bias),
+        *(min(RENDER_STEP, shape.step_voxels), shape.near),
+    )
 
 
 def large_zeros(*shape: int) -> Tensor:

@@ -22,6 +22,7 @@ from nerfkit.errors import NerfkitError
 
 MARGIN = 1.02
 LEAST_COSINE = 0.7  # between any camera and the way they all look
+NDC_UNBAKED = "a run fitted with --ndc cannot be baked: its voxels are not those of the world"
 FORWARD = -1e-3  # rays with a larger z see nothing
 
 

@@ -24,8 +24,10 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from nerfkit.errors import NerfkitError
 from nerfkit.fields import networks
-from nerfkit.fields.ndc import Ndc, Path
+from nerfkit.fields.bakeable import BAKED_RESOLUTION, BAKED_STEP, Source, finer
+from nerfkit.fields.ndc import NDC_UNBAKED, Ndc, Path
 from nerfkit.fields.spans import Guide, Spans
 from nerfkit.kernels.composite import Composite, composite
 from nerfkit.kernels.first_hit import Occupancy, first_hit
@@ -40,6 +42,8 @@ RENDER_RAYS = 4096  # at a time: bounds the memory
 FIRST_ROUND = 8  # coarse samples a ray before looking which rays have light left, then twice that
 SHADED = 1e-4  # weight of samples that count as such
 LEAST_WEIGHT = 1e-3  # of a coarse sample, for placing fine ones: a ray of empty space gets them too
+BAKED_THICKNESS = 1e-3  # of a voxel that is baked, or of one of its neighbours
+BAKED_PIECE = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -173,6 +177,20 @@ class NerfField:
         """As nerfkit.fields.networks.evaluate, at points [N, 3] in the octree's axes."""
         scaled = self.scaled(points)
         return networks.evaluate(self.shape.network, params, scaled, views, rays, known)
+
+    def source(self) -> Source:
+        """The fine network on voxels small enough for what it shows, as baking asks it."""
+        if self.shape.ndc is not None:
+            raise NerfkitError(NDC_UNBAKED)
+
+        octree = finer(self.guide, BAKED_RESOLUTION)
+        centers = torch.cat([self.densities(p) for p in octree.centers().split(BAKED_PIECE)])
+        octree = octree.keep(octree.dilate(centers * octree.voxel > BAKED_THICKNESS))
+        return Source.of_points(
+            *(self, octree, self.densities, self.colors),
+            step_voxels=BAKED_STEP,
+            near=self.shape.near,
+        )
 
     def trace(
         self,

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from nerfkit.fields.bakeable import BAKED_RESOLUTION, BAKED_STEP, Source, finer
 from nerfkit.fields.spans import Guide, Spans
 from nerfkit.kernels.composite import Composite, composite
 from nerfkit.kernels.first_hit import Occupancy, first_hit
@@ -32,6 +33,7 @@ RENDER_RAYS = 8192  # at a time: bounds the memory
 SHADED = 1e-4  # samples that weigh less get no colour in a picture
 FIRST_ROUND = 8  # samples a ray before looking which rays have light left, then twice that
 HIT_DEPTH = 6
+INWARDS = 1e-4  # of a voxel
 START = 0.05  # deviation of the embeddings at first
 FOG, EVENNESS = 0.1, 0.1  # about sigma_raw at first, and what last weights are scaled by
 
@@ -154,6 +156,30 @@ class NsvfField:
             )
             out[inside] = raw.rgb_raw.sigmoid()
         return out
+
+    def source(self) -> Source:
+        """The field on voxels small enough for what it shows, as baking asks it."""
+        octree = finer(self.octree, BAKED_RESOLUTION)
+
+        def densities(points: Tensor) -> Tensor:
+            return self.densities(self._beside(points))
+
+        def colors(points: Tensor, directions: Tensor) -> Tensor:
+            each = self._beside(points).repeat_interleave(directions.shape[1], 0)
+            return self.colors(each, directions.reshape(-1, 3)).view(directions.shape)
+
+        return Source.of_points(
+            *(self, octree, densities, colors), step_voxels=BAKED_STEP, near=self.shape.near
+        )
+
+    def _beside(self, points: Tensor) -> Tensor:
+        """Points [N, 3], those on the upper faces of voxels moved just into them."""
+        moved = points.clone()
+        for c in range(1, 8):
+            outside = (self.octree.find(self.octree.cells_at(moved)) < 0).nonzero()[:, 0]
+            shift = torch.tensor([c & 1, c >> 1 & 1, c >> 2]) * (INWARDS * self.octree.voxel)
+            moved[outside] = points[outside] - shift
+        return moved
 
     def raw(self, voxels: Tensor, places: Tensor) -> Tensor:
         """sigma_raw [N] at `places` [N, 3] in [0, 1] of voxels [N]."""
