@@ -78,9 +78,7 @@ def test_tiles_of_neighbouring_rays_skip_nothing():
 def test_odd_numbers_of_rays_that_are_not_contiguous(n):
     grid = scene(3)
     origins, directions = rays_around(2 * n)
-    found, truth = both(
-        grid, origins[::2], directions[::2], background=torch.rand(3, 2 * n).T[::2]
-    )
+    found, truth = both(grid, origins[::2], directions[::2], background=torch.rand(3, 2 * n).T[::2])
     assert found.colors.shape == (n, 3)
     close(found, truth)
 
