@@ -109,7 +109,8 @@ def test_other_files_are_refused(baked, tmp_path):
 def test_a_nerf_says_what_is_at_corners():
     network = NerfMlpConfig(depth=3, width=16, view_width=8, skip=1, position_frequencies=3)
     shape = NerfShape(network, near=0.0, most_coarse=12, n_fine=10, spacing=0.02)
-    octree = Octree.full(torch.tensor([-2.0, -1.0, -3.0]), 4.0, 2)
+    cells = torch.tensor([[3, 4, 5], [3, 5, 5]])
+    octree = Octree.from_cells(torch.tensor([-2.0, -1.0, -3.0]), 4.0, 5, cells)
     field = NerfField.create(shape, octree, torch.Generator().manual_seed(2))
     source = field.source()
     assert source.octree.resolution == 256

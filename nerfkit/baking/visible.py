@@ -36,18 +36,18 @@ def visible_voxels(
     seen = torch.zeros(len(octree), len(cameras), dtype=torch.uint8)
     for i in range(len(cameras)):
         watcher.max_weights.zero_()
-        render_frame(watcher, shrunk(cameras, i, PIXELS), torch.zeros(3), ["rgb"])
+        render_frame(watcher, _shrunk(cameras, i), torch.zeros(3), ["rgb"])
         seen[:, i] = (watcher.max_weights.view(-1)[number] * 255).to(torch.uint8)
         progress((i + 1) / len(cameras))
     keep = octree.dilate(seen.amax(1) > VISIBLE * 255)
     return octree.keep(keep), seen[keep]
 
 
-def shrunk(cameras: Cameras, index: int, pixels: int) -> Cameras:
-    """One of the cameras, with at most about so many pixels."""
+def _shrunk(cameras: Cameras, index: int) -> Cameras:
+    """One of the cameras, with at most about PIXELS."""
     camera = cameras[torch.tensor([index])]
     width, height = int(camera.width[0]), int(camera.height[0])
-    shrink = max(1.0, math.sqrt(width * height / pixels))
+    shrink = max(1.0, math.sqrt(width * height / PIXELS))
     return at_size(camera, max(1, round(width / shrink)), max(1, round(height / shrink)))
 
 
