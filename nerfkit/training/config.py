@@ -65,6 +65,8 @@ class FitConfig:
     """Rays end where their transmittance falls below this; by default 1e-4, of nsvf 0.01."""
     prune_weight: float = 0.02
     """fast: voxels that never weighed this much are emptied, unless a neighbour did."""
+    smoothness: float | None = None
+    """fast: weight of the total variation of the density; by default 0.1 with ndc, else 0."""
     hidden: tuple[int, ...] | None = None
     """fast: units of the colour network's hidden layers; by default 64, in a long fit 64 64."""
     bands: int = 3
@@ -105,6 +107,8 @@ class FitConfig:
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
                 raise NerfkitError(f"--{_option(name)}: want a number in [0, 1), got {value}")
+        if self.smoothness is not None and not 0 <= self.smoothness < math.inf:
+            raise NerfkitError(f"--smoothness: want a number from 0 on, got {self.smoothness}")
         for name in ("coarsest", "finest"):
             value = getattr(self, name)
             if value is not None and value not in FINEST:
@@ -148,6 +152,11 @@ class FitConfig:
     def hidden_units(self) -> tuple[int, ...]:
         """`hidden`, or its default."""
         return self.hidden if self.hidden is not None else (64, 64) if self.is_long else (64,)
+
+    @property
+    def density_smoothness(self) -> float:
+        """`smoothness`, or its default."""
+        return self.smoothness if self.smoothness is not None else 0.1 if self.ndc else 0.0
 
     @property
     def network_rate(self) -> float:

@@ -153,6 +153,7 @@ class FastLearner:
             config.least_light,
             config.weight_min,
             directions=progress >= DIRECTIONS_FROM,
+            smoothness=config.density_smoothness,
         )
         self.samples_per_ray = 0.8 * self.samples_per_ray + 0.2 * fitted.n_samples / max(n_rays, 1)
         loss = float(fitted.squared_errors.mean()) / 3
