@@ -63,8 +63,9 @@ class FitConfig:
     """fast: samples that weigh less get no colour."""
     early_stop: float | None = None
     """Rays end where their transmittance falls below this; by default 1e-4, of nsvf 0.01."""
-    prune_weight: float = 0.02
-    """fast: voxels that never weighed this much are emptied, unless a neighbour did."""
+    prune_weight: float | None = None
+    """fast: voxels that never weighed this much are emptied, unless a neighbour did; by default
+    0.02, with ndc, where fog long hides what lies behind, 0.001."""
     smoothness: float | None = None
     """fast: weight of the total variation of the density; by default 0.1 with ndc, else 0."""
     hidden: tuple[int, ...] | None = None
@@ -152,6 +153,11 @@ class FitConfig:
     def hidden_units(self) -> tuple[int, ...]:
         """`hidden`, or its default."""
         return self.hidden if self.hidden is not None else (64, 64) if self.is_long else (64,)
+
+    @property
+    def least_weight(self) -> float:
+        """`prune_weight`, or its default."""
+        return self.prune_weight if self.prune_weight is not None else 0.001 if self.ndc else 0.02
 
     @property
     def density_smoothness(self) -> float:

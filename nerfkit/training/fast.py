@@ -165,7 +165,7 @@ class FastLearner:
             return False
         octree = self.field.octree
         weights = self.optimiser.leaf_weights()
-        keep = weights > self.config.prune_weight
+        keep = weights > self.config.least_weight
         if int(keep.sum()) < min(FEWEST_LEAVES, len(octree)):
             keep[weights.topk(min(FEWEST_LEAVES, len(octree))).indices] = True
             if not self.warned_empty:
