@@ -40,7 +40,8 @@ DIRECTIONS_FROM = 0.1
 DEEPEST_AUTO, DEEPEST_LONG = 8, 9
 MOST_LEAVES = 3_200_000  # after a division: memory, about 600 bytes a leaf
 # Where a division would make more, only the heaviest voxels are kept, if those left out weigh less.
-LEFT_OUT_WEIGHT = 0.3
+# Fog that hides what lies behind weighs much: what is behind would be left out for it.
+LEFT_OUT_WEIGHT, LEFT_OUT_WEIGHT_NDC = 0.3, 0.02
 FEWEST_LEAVES = 64
 FIRST_SAMPLES_PER_RAY = 60.0
 FEWEST_RAYS, MOST_RAYS = 2048, 65536
@@ -178,7 +179,8 @@ class FastLearner:
         depths = self.field.depths
         wanted = min(self.finest, self.first_depth + divisions(number))
         if octree.depth < wanted:
-            keep, fits = _room_to_divide(keep, weights)
+            most = LEFT_OUT_WEIGHT if self.field.shape.ndc is None else LEFT_OUT_WEIGHT_NDC
+            keep, fits = _room_to_divide(keep, weights, most)
             octree = octree.keep(keep)
             if fits:
                 octree = octree.subdivide()
@@ -242,13 +244,16 @@ def _first_layout(
     return octree, shape, list(range(coarsest, octree.depth + 1))
 
 
-def _room_to_divide(keep: Tensor, weights: Tensor) -> tuple[Tensor, bool]:
-    """Which leaves [n] to keep so that their children are not too many, and whether that works."""
+def _room_to_divide(keep: Tensor, weights: Tensor, left_out: float) -> tuple[Tensor, bool]:
+    """Which leaves [n] to keep so that their children are not too many, and whether that works.
+
+    It does not where one that weighs more than `left_out` would have to go.
+    """
     most = MOST_LEAVES // 8
     if int(keep.sum()) <= most:
         return keep, True
     heaviest = weights.topk(most)
-    if float(heaviest.values[-1]) > LEFT_OUT_WEIGHT:
+    if float(heaviest.values[-1]) > left_out:
         return keep, False
     chosen = torch.zeros_like(keep)
     chosen[heaviest.indices] = True
