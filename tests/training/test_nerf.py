@@ -134,14 +134,14 @@ def test_a_point_looks_the_same_to_any_ray():
 @pytest.fixture(scope="module", params=["nerf", "fastnerf"])
 def nerf_run(request, make_fit, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param) / "run"
-    return make_fit(folder, **TINY, preset=request.param, steps=220)
+    return make_fit(folder, **TINY, preset=request.param, steps=300, lr_decay=0.1)
 
 
 def test_a_tiny_fit_reaches_a_psnr(nerf_run):
     run = Run.load(nerf_run)
     result = evaluate(run)
-    # measured 23.4 and 24.0; the best constant image gets 12.6, the mean of all views 17.8
-    assert result["psnr"] > 22
+    # measured 24.6 and 25.5; the best constant image gets 12.6, the mean of all views 17.8
+    assert result["psnr"] > 23.5
     # the octree was learned: a shell, not the whole hull
     assert len(run.field.octree) < len(run.field.limit)
     camera = run.train_cameras[0]

@@ -213,10 +213,11 @@ def test_about_a_thousand_voxels_or_of_a_given_size():
 @pytest.fixture(scope="module")
 def nsvf_run(make_fit, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nerfkit.training.nsvf.PRUNE_STEPS", 100)
+        patch.setattr("nerfkit.training.nsvf.PRUNE_STEPS", 200)
         patch.setattr("nerfkit.training.nsvf.PRUNE_POINTS", 6)
-        patch.setattr("nerfkit.training.nsvf.DIVIDE_STEPS", (60,))
-        return make_fit(tmp_path_factory.mktemp("nsvf") / "run", **TINY, steps=150)
+        patch.setattr("nerfkit.training.nsvf.DIVIDE_STEPS", (150,))
+        folder = tmp_path_factory.mktemp("nsvf") / "run"
+        return make_fit(folder, **TINY, steps=300, lr_decay=0.1)
 
 
 def test_a_tiny_fit_beats_a_constant_image(nsvf_run):
@@ -224,7 +225,7 @@ def test_a_tiny_fit_beats_a_constant_image(nsvf_run):
     result = evaluate(run)
     constant = _best_constant()
     assert 5 < constant < 15
-    assert result["psnr"] > constant + 6
+    assert result["psnr"] > constant + 18  # measured 33.6
     assert run.field.octree.voxel == pytest.approx(0.25)
     camera = run.train_cameras[0]
     images = run.render(camera, ["rgb", "ray_distance", "opacity", "normal"])
