@@ -1,7 +1,8 @@
 """A fitted scene on disk, ready to render.
 
 A run's folder holds config.json (all settings, background, versions), cameras.json (the training
-cameras), checkpoint.safetensors and, for going on, optimiser-STEP.safetensors.
+cameras), checkpoint.safetensors and, for going on, optimiser-STEP.safetensors. A baked file
+(nerfkit.baking.storage) holds what is needed of all that, and is loaded alike.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nerfkit.baking.storage import load_baked
 from nerfkit.cameras import Cameras
 from nerfkit.errors import NerfkitError
 from nerfkit.evaluate import background_colour
@@ -27,7 +29,7 @@ class Run:
     """A fitted scene.
 
     Attributes:
-        folder: where it lies.
+        folder: where it lies; a baked file.
         config: what config.json holds; "data", "downscale" and "background" among it.
         train_cameras: the cameras it was fitted to.
         scene_box: [2, 3] corners of the box round the scene, world units.
@@ -50,8 +52,10 @@ class Run:
 
     @classmethod
     def load(cls, folder: str | Path) -> "Run":
-        """Read a run; NerfkitError if there is none or a file of it is damaged."""
+        """Read a run or a baked file; NerfkitError if there is none or it is damaged."""
         folder = Path(folder)
+        if folder.is_file():
+            return cls._load_baked(folder)
         field, state = load_field(folder)
         config = read_json(folder / CONFIG)
         try:
@@ -62,6 +66,25 @@ class Run:
                 f"{folder}: {CONFIG} or {CAMERAS} is not what nerfkit fit writes ({error!r}); "
                 "restore it or fit again"
             ) from error
+
+    @classmethod
+    def _load_baked(cls, path: Path) -> "Run":
+        field, run = load_baked(path)
+        try:
+            cameras = Cameras.from_dict(run["cameras"])
+            return cls(path, run["config"], cameras, field, run["iteration"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise NerfkitError(
+                f"{path}: not what nerfkit bake writes ({error!r}); bake the run again"
+            ) from error
+
+    def facts(self) -> dict[str, Any]:
+        """What a baked file keeps of a run, JSON-ready."""
+        return {
+            "config": self.config,
+            "cameras": self.train_cameras.to_dict(),
+            "iteration": self.iteration,
+        }
 
     def render(self, camera: Cameras, outputs: Sequence[str]) -> dict[str, Tensor]:
         """Images of one camera (a `Cameras` of length one): see `nerfkit.fields.frame`."""

@@ -24,6 +24,7 @@ from nerfkit.errors import NerfkitError
 COMMANDS = {
     "demo": ("nerfkit.demo:demo", "built-in scene: fit, scores, fly-through video"),
     "fit": ("nerfkit.cli.fit:fit", "fit a scene to a set of posed images"),
+    "bake": ("nerfkit.cli.bake:bake", "a fitted scene as one compact file without a network"),
     "eval": ("nerfkit.cli.evaluate:evaluate", "measure a fitted scene against views held out"),
     "render": (
         "nerfkit.cli.render:render",

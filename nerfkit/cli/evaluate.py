@@ -15,7 +15,7 @@ def evaluate(
     """Measure a fitted scene.
 
     Args:
-        run: folder written by `nerfkit fit`.
+        run: folder written by `nerfkit fit`, or file written by `nerfkit bake`.
         split: which views to measure.
         json: write all numbers, with how they were measured, to this file.
         images: save the rendered views as PNG in this folder.

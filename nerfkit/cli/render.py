@@ -30,7 +30,7 @@ def render(
     """Render a camera path.
 
     Args:
-        run: folder written by `nerfkit fit`.
+        run: folder written by `nerfkit fit`, or file written by `nerfkit bake`.
         output: a video OUT.mp4, or a folder for PNG frames (with depth also metric .npy).
         path: orbit, spiral, interpolate (through the training cameras) or a nerfstudio
             camera_path.json. Default: orbit if the training cameras surround the scene, spiral if

@@ -5,7 +5,7 @@ axes.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -13,7 +13,9 @@ from torch import Tensor
 from nerfkit.cameras import Cameras, Rays
 from nerfkit.fields.field import Field
 
-TILE = 8  # pixels; rays of a tile meet the same voxels, which then are in the cache
+# Pixels a side. Rays of a tile meet the same voxels, which then are in the cache, and some kernels
+# skip empty space for 16 or 64 of them together.
+TILE, SMALL_TILE = 8, 4
 PIECE = 1 << 17  # rays made at a time
 TRANSPARENT = 1e-3
 
@@ -30,11 +32,8 @@ def render_frame(
     """
     height, width = int(camera.height[0]), int(camera.width[0])
     back = _tiled(height, width)[1]
-    pose = camera.c2w[0].float()
     parts = []
-    for local in _local_directions(_lens(camera)).split(PIECE):
-        directions = local @ pose[:, :3].T
-        rays = Rays(pose[:, 3].expand_as(directions).contiguous(), directions)
+    for rays in _pieces(camera):
         parts.append((rays, field.render(rays.origins, rays.directions, background)))
     images: dict[str, Tensor] = {}
 
@@ -57,12 +56,33 @@ def render_frame(
     return {name: images[name] for name in outputs}
 
 
+def frame_rays(camera: Cameras) -> Rays:
+    """Rays [H * W, 3] of one camera, tile by tile."""
+    pieces = list(_pieces(camera))
+    return Rays(torch.cat([p.origins for p in pieces]), torch.cat([p.directions for p in pieces]))
+
+
+def in_tiles(image: Tensor) -> Tensor:
+    """Pixels [H * W, C] of an image [H, W, C] in the order of `frame_rays`."""
+    x, y = (_tiled(*image.shape[:2])[0] - 0.5).long().unbind(1)
+    return image[y, x]
+
+
+def _pieces(camera: Cameras) -> Iterator[Rays]:
+    pose = camera.c2w[0].float()
+    for local in _local_directions(_lens(camera)).split(PIECE):
+        directions = local @ pose[:, :3].T
+        yield Rays(pose[:, 3].expand_as(directions), directions)
+
+
 @functools.lru_cache(maxsize=4)
 def _tiled(height: int, width: int) -> tuple[Tensor, Tensor]:
     """Pixel centres [H * W, 2] tile by tile, and where in that order each pixel is, row by row."""
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     across = -(-width // TILE)
-    key = ((y // TILE * across + x // TILE) * TILE + y % TILE) * TILE + x % TILE
+    key = y // TILE * across + x // TILE
+    key = (key * TILE + y % TILE // SMALL_TILE * SMALL_TILE) * TILE + y % SMALL_TILE * SMALL_TILE
+    key = key + x % TILE // SMALL_TILE * SMALL_TILE**2 + x % SMALL_TILE
     order = key.reshape(-1).argsort()
     pixels = torch.stack([x.reshape(-1)[order], y.reshape(-1)[order]], 1).float() + 0.5
     back = torch.empty_like(order)

@@ -31,6 +31,7 @@ from nerfkit.training.schedule import Budget
 # Between checkpoints: at least this long, and this many times what the last one took.
 CHECKPOINT_SECONDS, CHECKPOINT_REST = 20.0, 40.0
 PREVIEWS = (0.1, 0.25, 0.5, 0.75)
+FEWEST_VIEWS, FEW_VIEWS = 10, 50  # with fewer none is held out; none unless asked for
 DISK_BYTES_PER_SECOND = 150e6  # a guess, until a checkpoint has been timed
 
 
@@ -279,11 +280,12 @@ def _amount(config: FitConfig) -> str:
 
 
 def _n_held(config: FitConfig, n_views: int) -> int:
-    if n_views < 10:
+    if n_views < FEWEST_VIEWS:
         return 0
     if config.holdout is not None:
         return min(config.holdout, n_views // 2)
-    return int(config.is_long)
+    # of few photographs each is needed for the fit
+    return int(config.is_long and n_views >= FEW_VIEWS)
 
 
 def _split(views: Tensor, n_held: int) -> tuple[Tensor, Tensor]:

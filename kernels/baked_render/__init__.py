@@ -1,0 +1,162 @@
+"""Rays to pixels of a baked scene: march, density, colour components, compositing; no network.
+
+Symbols: R rays o + t d with unit d, t in world units; a `BakedGrid` of B blocks. Samples lie at
+t_k = (k + 1/2) step in occupied voxels; weights w_k and transmittance T_k as in `fused_render`.
+There is no backward: what would be fitted is the field that a scene was baked from.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from nerfkit.kernels import _backend
+from nerfkit.kernels.first_hit import check_rays
+from nerfkit.kernels.fused_render.reference import Rendered
+
+from .grid import RECORD, BakedGrid, Layout
+
+__all__ = ["BakedGrid", "Layout", "Rendered", "color_gradient_", "render_baked"]
+
+
+def render_baked(
+    origins: torch.Tensor,
+    directions: torch.Tensor,
+    grid: BakedGrid,
+    *,
+    step: float,
+    density_scale: float,
+    density_bias: float,
+    background: torch.Tensor | None = None,
+    near: float = 0.0,
+    far: float = math.inf,
+    early_stop: float = 2e-3,
+    weight_min: float = 2e-3,
+    max_weights: torch.Tensor | None = None,
+    backend: str | None = None,
+) -> Rendered:
+    """Render rays; not differentiable.
+
+    sigma = density_scale * softplus(density + density_bias), density and colour components
+    interpolated trilinearly; rgb = sum_d (views @ harmonics(direction))_d component_d. Samples with
+    T < early_stop do not exist; those with w <= weight_min have the mean colour of the others on
+    their ray, which ends in the background if there are no others.
+
+    Args:
+        origins, directions: [R, 3], world axes; directions of unit length (not checked).
+        step: distance between samples, world units.
+        background: [R, 3] or [3], expanded tensors as they are; None is black.
+        near, far: range of t.
+        max_weights: [B, 64] float32, raised to the largest weight seen in a voxel.
+
+    Returns:
+        colors [R, 3]; depths [R], sum w t, not divided by the opacity; opacities [R], sum w.
+
+    Raises:
+        ValueError: wrong shapes or ranges, or an unknown backend.
+    """
+    check_rays(origins, directions)
+    n_rays, n_blocks = origins.shape[0], grid.words.shape[0]
+    if background is not None and tuple(background.shape) not in ((n_rays, 3), (3,)):
+        raise ValueError(
+            f"`background` must have shape ({n_rays}, 3) or (3,), got {tuple(background.shape)}"
+        )
+    if not step > 0:
+        raise ValueError(f"`step` must be positive, got {step}")
+    if max_weights is not None:
+        _check_buffer("max_weights", max_weights, (n_blocks, 64), torch.float32)
+    with torch.no_grad():
+        return _implementation(origins, backend).render_baked(
+            *(origins, directions, grid),
+            step=step,
+            density_scale=density_scale,
+            density_bias=density_bias,
+            background=background,
+            near=near,
+            far=far,
+            early_stop=early_stop,
+            weight_min=weight_min,
+            max_weights=max_weights,
+        )
+
+
+def color_gradient_(
+    grads: torch.Tensor,
+    touched: torch.Tensor,
+    origins: torch.Tensor,
+    directions: torch.Tensor,
+    targets: torch.Tensor,
+    background: torch.Tensor,
+    grid: BakedGrid,
+    rows: torch.Tensor,
+    values: torch.Tensor,
+    *,
+    step: float,
+    density_scale: float,
+    density_bias: float,
+    near: float = 0.0,
+    far: float = math.inf,
+    early_stop: float = 2e-3,
+    weight_min: float = 2e-3,
+    backend: str | None = None,
+) -> torch.Tensor:
+    """Squared error [R] of the rays' colours; its gradient by `values` is added to `grads`.
+
+    Args:
+        grads: [V, 16] float32, contiguous.
+        touched: [V] uint8, set to 1 where something was added.
+        targets: [R, 3]; background: [3].
+        rows: [M] int32, what row of `values` a record of the grid stands for.
+        values: [V, 16] float32, take the place of the grid's records and levels.
+
+    Others as in `render_baked`.
+
+    Raises:
+        ValueError: wrong shapes or ranges, or an unknown backend.
+    """
+    check_rays(origins, directions)
+    for name, tensor, wanted in (
+        ("targets", targets, origins.shape),
+        ("background", background, (3,)),
+        ("rows", rows, grid.records.shape[:1]),
+        ("values", values, (len(values), RECORD)),
+    ):
+        if tuple(tensor.shape) != tuple(wanted):
+            raise ValueError(f"`{name}` must have shape {tuple(wanted)}, got {tuple(tensor.shape)}")
+    if rows.dtype != torch.int32:
+        raise ValueError(f"`rows` must be int32, got {rows.dtype}")
+    if not step > 0:
+        raise ValueError(f"`step` must be positive, got {step}")
+    _check_buffer("grads", grads, values.shape, values.dtype)
+    _check_buffer("touched", touched, values.shape[:1], torch.uint8)
+    with torch.no_grad():
+        return _implementation(origins, backend).color_gradient_(
+            *(grads, touched, origins, directions, targets, background, grid, rows, values),
+            step=step,
+            density_scale=density_scale,
+            density_bias=density_bias,
+            near=near,
+            far=far,
+            early_stop=early_stop,
+            weight_min=weight_min,
+        )
+
+
+def _implementation(origins: torch.Tensor, backend: str | None) -> Any:
+    if _backend.choose("baked_render", origins, backend) == "cpu":
+        from . import cpu as implementation
+    else:
+        from . import reference as implementation
+    return implementation
+
+
+def _check_buffer(
+    name: str, tensor: torch.Tensor, shape: Sequence[int], dtype: torch.dtype
+) -> None:
+    """Of a tensor that is written to in place."""
+    if tuple(tensor.shape) != tuple(shape) or tensor.dtype != dtype or not tensor.is_contiguous():
+        raise ValueError(
+            f"`{name}` must be contiguous, {dtype} of shape {tuple(shape)}, got {tensor.dtype} of "
+            f"shape {tuple(tensor.shape)}"
+        )

@@ -1,0 +1,75 @@
+"""Bake a fitted scene: no network, only what training cameras see, in bytes.
+
+1. Voxels that no training camera sees are dropped (nerfkit.baking.visible).
+2. Densities on the corners of the others are stored in 16 bits (density).
+3. Colours become five components of RGB a corner (components), fitted again to photographs and
+   to what the field shows between them (views, refine), and then stored in 8 bits each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from nerfkit.baking.components import fit_components, learn_views, quantised
+from nerfkit.baking.density import quantised_density
+from nerfkit.baking.refine import fit_to_views
+from nerfkit.baking.storage import load_baked, save_baked
+from nerfkit.baking.views import Views, photographs_of
+from nerfkit.baking.visible import visible_voxels
+from nerfkit.cameras import Cameras
+from nerfkit.errors import NerfkitError
+from nerfkit.fields.bakeable import Bakeable
+from nerfkit.fields.baked import BakedField
+from nerfkit.fields.field import Field
+from nerfkit.kernels.baked_render import Layout
+from nerfkit.octree import morton_decode
+
+__all__ = ["bake", "load_baked", "save_baked"]
+
+
+def bake(
+    field: Field,
+    cameras: Cameras,
+    background: Tensor,
+    config: dict[str, Any],
+    progress: Callable[[str, float], None] = lambda what, done: None,
+) -> BakedField:
+    """Bake a field as training cameras see it.
+
+    Args:
+        cameras: the training cameras.
+        background: [3], of the run.
+        config: of the run; its photographs are looked for where "data" says.
+        progress: called with what is being done and the share of it that is done.
+
+    Raises:
+        NerfkitError: the field is of a kind that cannot be baked, or cameras see nothing of it.
+    """
+    if not isinstance(field, Bakeable):
+        raise NerfkitError(f"a {type(field).__name__} cannot be baked; bake the run it came from")
+
+    def telling(what: str) -> Callable[[float], None]:
+        return lambda done: progress(what, done)
+
+    source = field.source()
+    octree, seen = visible_voxels(source, cameras, telling("visible voxels"))
+    if not len(octree):
+        raise NerfkitError(
+            "the training cameras see nothing of this scene: there is nothing to bake"
+        )
+    centers = cameras.c2w[:, :, 3].float()
+    layout = Layout.of(octree)
+    corners = morton_decode(layout.codes)
+    shape, density = quantised_density(source, layout)
+    views = learn_views(source, octree, seen, corners, centers)
+    components = fit_components(
+        *(source, octree, seen, corners, centers, views), telling("colours of corners")
+    )
+    baked = BakedField(shape, octree, layout, density, *quantised(components)[::-1], views)
+    photographs = photographs_of(config, cameras, background)
+    wanted = Views.of(source.field, cameras, photographs, background, telling("views"))
+    fit_to_views(baked, components, wanted, background, telling("colours of pixels"))
+    return BakedField(shape, octree, layout, density, *quantised(components)[::-1], views)

@@ -1,0 +1,111 @@
+"""A baked scene in one safetensors file.
+
+V corners of voxels, in the order of their Morton codes (those of the octree's leaves and their
+neighbours at the upper faces). Tensors:
+
+    child_masks [n_inner] uint8   the octree of visible voxels, as nerfkit.octree.storage has it
+    density     [V] int16         raw density = density_range[0] + density_range[1] * value
+    colors      [V, 15] uint8     five components of RGB: levels[0] + levels[1] * value
+    levels      [2, 15] float32
+    views       [5, 16] float32   weights of the components = views @ harmonics of the direction
+
+Metadata: format; json with depth, leaves, size, box_min and the numbers of
+`nerfkit.fields.baked.BakedShape`; run with the settings of the run it came from (config.json), its
+training cameras and the steps of its fit. A CRC-32 covers tensors and metadata.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from nerfkit.fields.baked import BakedField, BakedShape
+from nerfkit.files import atomic_write
+from nerfkit.kernels.baked_render import Layout
+from nerfkit.kernels.baked_render.grid import BANDS, COMPONENTS, RECORD
+from nerfkit.octree import Octree
+from nerfkit.octree.storage import child_masks, codes_of
+from nerfkit.training.stored import DEEPEST, Stored
+
+FORMAT = "nerfkit baked 1"
+VALUES = 3 * COMPONENTS
+CHECKSUM = "checksum"
+
+
+def save_baked(field: BakedField, run: dict[str, Any], path: str | Path) -> int:
+    """Write a baked scene; NerfkitError if that is not possible.
+
+    Args:
+        run: JSON-ready "config", "cameras" and "iteration" of the run it came from.
+
+    Returns:
+        Bytes written.
+    """
+    octree = field.octree
+    tensors = {
+        "child_masks": child_masks(octree),
+        "density": field.density,
+        "colors": field.colors[:, :VALUES].contiguous(),
+        "levels": field.levels[:, :VALUES].contiguous(),
+        "views": field.views.contiguous(),
+    }
+    scene = {
+        "depth": octree.depth,
+        "leaves": len(octree),
+        "size": octree.size,
+        "box_min": octree.box_min.tolist(),
+        "shape": asdict(field.shape),
+    }
+    metadata = {"format": FORMAT, "scene": json.dumps(scene), "run": json.dumps(run)}
+    metadata[CHECKSUM] = _checksum(metadata, tensors)
+    content = save(tensors, metadata)
+    with atomic_write(path) as file:
+        file.write(content)
+    return len(content)
+
+
+def load_baked(path: str | Path) -> tuple[BakedField, dict[str, Any]]:
+    """What `save_baked` wrote: the scene, and what it was told about the run.
+
+    Raises:
+        NerfkitError: the file is damaged or not one of ours.
+    """
+    stored = Stored.read(Path(path), [FORMAT])
+    if stored.metadata.pop(CHECKSUM, None) != _checksum(stored.metadata, stored.tensors):
+        raise stored.foreign("its checksum is wrong")
+    scene, run = stored.json("scene"), stored.json("run")
+    try:
+        shape = scene["shape"]
+        shape = BakedShape(**{**shape, "density_range": tuple(shape["density_range"])})
+        if not 0 <= scene["depth"] <= DEEPEST:
+            raise ValueError(f"depth {scene['depth']}")
+        masks = stored.take("child_masks", (None,), torch.uint8)
+        codes = codes_of(masks, scene["depth"], scene["leaves"])
+        octree = Octree(torch.tensor(scene["box_min"]), scene["size"], scene["depth"], codes)
+    except (KeyError, TypeError, ValueError) as error:
+        raise stored.unreadable(error) from error
+    layout = Layout.of(octree)
+    n = len(layout.codes)
+    density = stored.take("density", (n,), torch.int16)
+    colors = _padded(stored.take("colors", (n, VALUES), torch.uint8))
+    levels = _padded(stored.take("levels", (2, VALUES), torch.float32))
+    views = stored.take("views", (COMPONENTS, BANDS**2), torch.float32)
+    return BakedField(shape, octree, layout, density, colors, levels, views), run
+
+
+def _padded(values: Tensor) -> Tensor:
+    return torch.nn.functional.pad(values, (0, RECORD - VALUES))
+
+
+def _checksum(metadata: dict[str, str], tensors: dict[str, Tensor]) -> str:
+    total = zlib.crc32(json.dumps(metadata, sort_keys=True).encode())
+    for name in sorted(tensors):
+        total = zlib.crc32(tensors[name].contiguous().numpy(), total)
+    return f"{total:08x}"

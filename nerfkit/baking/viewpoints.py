@@ -1,0 +1,32 @@
+"""More cameras, between those that a scene was fitted to.
+
+Where a scene is seen from few sides, colours that fit those sides alone go astray between them.
+"""
+
+from dataclasses import replace
+
+import torch
+
+from nerfkit.cameras import Cameras
+
+NEIGHBOURS = 6  # nearest cameras that look the same way, of which two are drawn
+TURN = 1.0  # of a difference in direction, against a difference in place of the cameras' spread
+
+
+def between(cameras: Cameras, count: int, generator: torch.Generator) -> Cameras:
+    """`count` cameras, each at random between three neighbours, with one's lens."""
+    poses = cameras.c2w.double()
+    places = poses[:, :, 3]
+    spread = (places - places.mean(0)).norm(dim=1).mean().clamp_min(1e-12)
+    apart = torch.cdist(places / spread, places / spread)
+    apart = apart + TURN * torch.cdist(poses[:, :, 2], poses[:, :, 2])
+    near = apart.topk(min(NEIGHBOURS + 1, len(cameras)), largest=False).indices
+    first = torch.randint(len(cameras), (count,), generator=generator)
+    column = torch.randint(near.shape[1], (count, 2), generator=generator)
+    three = torch.cat([first[:, None], near[first[:, None], column]], 1)
+    shares = -torch.rand(count, 3, 1, 1, dtype=torch.float64, generator=generator).log()
+    mixed = (poses[three] * shares / shares.sum(1, keepdim=True)).sum(1)
+    u, _, v = torch.linalg.svd(mixed[:, :, :3])  # the nearest rotation
+    flip = torch.ones(count, 3, dtype=torch.float64)
+    flip[:, 2] = torch.det(u @ v).sign()
+    return replace(cameras[first], c2w=torch.cat([(u * flip[:, None]) @ v, mixed[:, :, 3:]], 2))

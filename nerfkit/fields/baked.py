@@ -1,0 +1,93 @@
+"""A baked scene: densities and colour components on the corners of visible voxels, no network.
+
+rgb(x, v) = sum_d beta_d(v) u_d(x), u_d RGB interpolated trilinearly, beta_d(v) of the direction
+alone: FastNeRF's factorisation (2103.10380, eq. 2) with functions beta found for the scene.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from nerfkit.kernels.baked_render import BakedGrid, Layout, Rendered, render_baked
+from nerfkit.kernels.first_hit import Occupancy, first_hit
+from nerfkit.octree import Octree
+
+STOP = 4e-3  # of transmittance
+WEIGHT = 4e-3  # a sample that weighs less has no colour of its own
+HIT_DEPTH = 6
+
+
+@dataclass(frozen=True)
+class BakedShape:
+    """Numbers that belong to a baked scene.
+
+    Attributes:
+        density_scale, density_bias: sigma = density_scale softplus(raw + density_bias), 1 / world
+            unit.
+        density_range: raw = density_range[0] + density_range[1] * stored value.
+        step_voxels: distance between samples, in voxels.
+        near: nothing is seen closer to a camera than this, world units.
+    """
+
+    density_scale: float
+    density_bias: float
+    density_range: tuple[float, float]
+    step_voxels: float
+    near: float
+
+
+class BakedField:
+    """Voxels, what is stored at their corners, and how it is seen.
+
+    Attributes:
+        shape, octree, layout: numbers; the visible voxels; their corners, V in all.
+        density: [V] int16; colors: [V, 16] uint8, five components of RGB and a zero.
+        levels: [2, 16]; views: [5, 16]; as in `nerfkit.kernels.baked_render.BakedGrid`.
+    """
+
+    def __init__(
+        self,
+        shape: BakedShape,
+        octree: Octree,
+        layout: Layout,
+        density: Tensor,
+        colors: Tensor,
+        levels: Tensor,
+        views: Tensor,
+    ) -> None:
+        self.shape, self.octree, self.layout = shape, octree, layout
+        self.density, self.colors, self.levels, self.views = density, colors, levels, views
+        self.grid = BakedGrid.of(
+            octree, layout, density, shape.density_range, colors, levels, views
+        )
+        self._nodes = Occupancy.of(octree.above(HIT_DEPTH))
+
+    def hits(self, origins: Tensor, directions: Tensor) -> Tensor:
+        """Which of the rays [R, 3] come close to an occupied leaf: [R] bool."""
+        return first_hit(origins, directions, self._nodes, self._nodes.voxel / 2) < math.inf
+
+    def collapsed(self) -> BakedField:
+        """The field itself."""
+        return self
+
+    def sampling(self) -> dict[str, float]:
+        """Settings of the kernel that belong to the scene."""
+        return {
+            "step": self.shape.step_voxels * self.octree.voxel,
+            "density_scale": self.shape.density_scale,
+            "density_bias": self.shape.density_bias,
+            "near": self.shape.near,
+        }
+
+    def render(self, origins: Tensor, directions: Tensor, background: Tensor) -> Rendered:
+        """Colours [R, 3], depths [R] (sum w t) and opacities [R] of rays [R, 3] on `background`."""
+        return render_baked(
+            *(origins, directions, self.grid),
+            background=background,
+            early_stop=STOP,
+            weight_min=WEIGHT,
+            **self.sampling(),
+        )

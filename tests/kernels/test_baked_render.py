@@ -1,0 +1,174 @@
+"""baked_render: C++ against the reference, gradients, odd shapes, and what it must not do."""
+
+import math
+
+import pytest
+import torch
+from voxel_scene import BOX_MIN, SIZE, rays_around, shell
+
+from nerfkit.kernels.baked_render import BakedGrid, Layout, color_gradient_, render_baked
+from nerfkit.octree import Octree
+
+SAMPLING = {"step": 0.04, "density_scale": 20.0, "density_bias": -1.0}
+# No sample is left out for weighing little, so that a rounding error cannot decide whether it is.
+EXACT = {"early_stop": 1e-6, "weight_min": 0.0}
+# Largest error seen of colours, depths, opacities: 2.2e-5, 1.5e-5, 7.2e-6.
+TOLERANCE = {"atol": 5e-5, "rtol": 0.0}
+
+
+def scene(depth: int = 4, octree: Octree | None = None, seed: int = 0) -> BakedGrid:
+    octree = shell(depth) if octree is None else octree
+    layout = Layout.of(octree)
+    generator = torch.Generator().manual_seed(seed)
+    n = len(layout.codes)
+    density = torch.randint(-32768, 32768, (n,), generator=generator).to(torch.int16)
+    colors = torch.randint(0, 256, (n, 16), generator=generator).to(torch.uint8)
+    levels = torch.rand(2, 16, generator=generator) * torch.tensor([[0.3], [2e-3]])
+    views = torch.randn(5, 16, generator=generator) * 0.3
+    return BakedGrid.of(octree, layout, density, (0.0, 1.5e-4), colors, levels, views)
+
+
+def both(grid, origins, directions, **options):
+    options = {**SAMPLING, **EXACT, **options}
+    return (
+        render_baked(origins, directions, grid, backend=backend, **options)
+        for backend in ("cpu", "reference")
+    )
+
+
+def close(found, truth):
+    for name, ours, theirs in zip(found._fields, found, truth, strict=True):
+        torch.testing.assert_close(ours, theirs, **TOLERANCE, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 3, 5])
+def test_forward(depth):
+    octree = Octree.full(BOX_MIN, SIZE, depth) if depth < 3 else None
+    grid = scene(depth, octree)
+    origins, directions = rays_around(500, seed=depth)
+    background = torch.rand(500, 3, generator=torch.Generator().manual_seed(1))
+    found, truth = both(grid, origins, directions, background=background)
+    assert (truth.opacities > 0.5).float().mean() > 0.2
+    close(found, truth)
+
+
+def test_samples_that_weigh_little():
+    grid = scene()
+    origins, directions = rays_around(2000)
+    exact = next(iter(both(grid, origins, directions)))
+    found, truth = both(grid, origins, directions, early_stop=4e-3, weight_min=4e-3)
+    difference = (found.colors - truth.colors).abs().amax(1)
+    # A sample on the threshold may fall on either side: measured on 0 of 2000 rays.
+    assert (difference > 5e-5).sum() <= 3
+    assert 1e-6 < (found.colors - exact.colors).abs().max() < 0.02  # measured 0.0057
+
+
+def test_tiles_of_neighbouring_rays_skip_nothing():
+    grid = scene(6, shell(6, 0.85, 0.95))
+    y, x = torch.meshgrid(torch.arange(24.0), torch.arange(24.0), indexing="ij")
+    pixels = torch.stack([x.flatten() / 24 - 0.5, y.flatten() / 24 - 0.5, torch.ones(576)], 1)
+    directions = torch.nn.functional.normalize(pixels, dim=1)
+    center = BOX_MIN + SIZE / 2
+    for distance in (3.0, 0.9, 0.0):
+        origins = (center - torch.tensor([0.0, 0.0, distance])).expand(576, 3)
+        close(*both(grid, origins, directions, background=torch.ones(3)))
+
+
+@pytest.mark.parametrize("n", [0, 1, 3, 65])
+def test_odd_numbers_of_rays_that_are_not_contiguous(n):
+    grid = scene(3)
+    origins, directions = rays_around(2 * n)
+    found, truth = both(grid, origins[::2], directions[::2], background=torch.rand(3, 2 * n).T[::2])
+    assert found.colors.shape == (n, 3)
+    close(found, truth)
+
+
+def test_rays_along_axes_and_beyond_the_cube():
+    grid = scene(3, Octree.full(BOX_MIN, SIZE, 3))
+    inside = BOX_MIN + SIZE * torch.tensor([0.31, 0.62, 0.53])
+    directions = torch.cat([torch.eye(3), -torch.eye(3)]).repeat(3, 1)
+    origins = torch.cat(
+        [inside - 5 * directions[:6], inside.expand(6, 3), inside + 5 * directions[:6]]
+    )
+    found, truth = both(grid, origins, directions, near=0.1, far=5.5)
+    assert truth.opacities[:12].min() > 0.1 and not truth.opacities[12:].any()
+    close(found, truth)
+
+
+def test_nothing_there():
+    grid = scene(3, Octree.full(BOX_MIN, SIZE, 3).keep(torch.zeros(512, dtype=torch.bool)))
+    origins, directions = rays_around(70)
+    for out in both(grid, origins, directions, background=torch.tensor([0.2, 0.4, 0.6])):
+        assert torch.equal(out.colors, torch.tensor([0.2, 0.4, 0.6]).expand(70, 3))
+        assert not out.depths.any() and not out.opacities.any()
+
+
+def test_broken_rays_end():
+    origins, directions = rays_around(4)
+    directions[0], directions[1] = math.nan, 0.0
+    origins[2] = math.inf
+    out = render_baked(origins, directions, scene(), backend="cpu", **SAMPLING)
+    assert out.colors[3].isfinite().all()
+
+
+def test_largest_weights_of_voxels():
+    grid = scene(3)
+    origins, directions = rays_around(300)
+    seen = [torch.zeros(len(grid.words), 64) for _ in range(2)]
+    for backend, weights in zip(("cpu", "reference"), seen, strict=True):
+        render_baked(
+            *(origins, directions, grid), max_weights=weights, backend=backend, **SAMPLING, **EXACT
+        )
+    torch.testing.assert_close(*seen, atol=1e-5, rtol=0)  # measured 1.4e-6
+    assert seen[0].max() > 0.3 and not seen[0][0].any()
+
+
+def gradient(grid, values, backend, dtype=torch.float32, n=300):
+    origins, directions = (rays.to(dtype) for rays in rays_around(n, seed=3))
+    generator = torch.Generator().manual_seed(4)
+    rows = torch.randint(len(values), (len(grid.records),), generator=generator).to(torch.int32)
+    targets = torch.rand(n, 3, generator=generator).to(dtype)
+    grads = torch.zeros_like(values)
+    touched = torch.zeros(len(values), dtype=torch.uint8)
+    losses = color_gradient_(
+        *(grads, touched, origins, directions, targets, torch.rand(3, generator=generator)),
+        *(grid, rows, values),
+        backend=backend,
+        **SAMPLING,
+        **EXACT,
+    )
+    return losses, grads, touched
+
+
+def test_gradient_of_colours():
+    grid, values = scene(3), torch.rand(40, 16, generator=torch.Generator().manual_seed(5))
+    found, truth = (gradient(grid, values, backend) for backend in ("cpu", "reference"))
+    torch.testing.assert_close(found[0], truth[0], atol=2e-4, rtol=0)  # measured 4.6e-5
+    scale = truth[1].abs().max().item()
+    torch.testing.assert_close(found[1], truth[1], atol=1e-4 * scale, rtol=0)  # measured 8.5e-6
+    assert torch.equal(found[2], truth[2]) and not found[1][:, 15].any()
+
+
+def test_gradient_is_that_of_the_losses():
+    grid, values = scene(2), torch.rand(12, 16, dtype=torch.float64)
+    _, grads, _ = gradient(grid, values, "reference", torch.float64, n=20)
+    along = torch.randn(12, 16, dtype=torch.float64)
+    ahead, behind = (
+        gradient(grid, values + h * along, "reference", torch.float64, n=20)[0].sum()
+        for h in (1e-5, -1e-5)
+    )
+    # The losses are quadratic in the values. Measured 3e-10.
+    torch.testing.assert_close((grads * along).sum(), (ahead - behind) / 2e-5, rtol=1e-7, atol=0)
+
+
+def test_wrong_arguments():
+    grid = scene(2)
+    origins, directions = rays_around(3)
+    with pytest.raises(ValueError, match="`step` must be positive"):
+        render_baked(origins, directions, grid, **{**SAMPLING, "step": 0.0})
+    with pytest.raises(ValueError, match="`background`"):
+        render_baked(origins, directions, grid, background=torch.rand(2, 3), **SAMPLING)
+    with pytest.raises(ValueError, match="`max_weights` must be contiguous"):
+        render_baked(origins, directions, grid, max_weights=torch.zeros(3, 64), **SAMPLING)
+    with pytest.raises(ValueError, match="float32"):
+        render_baked(origins.double(), directions.double(), grid, backend="cpu", **SAMPLING)
