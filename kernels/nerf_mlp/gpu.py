@@ -286,17 +286,18 @@ def _weights_kernel(
     """dW = activations^T gradients, over the samples of one split."""
     job = products + tl.program_id(0) * 6
     split, splits = tl.program_id(1), tl.num_programs(1)
-    i = tl.load(job) + tl.arange(0, BLOCK_IN)
-    o = tl.load(job + 1) + tl.arange(0, BLOCK_OUT)
+    i = tl.multiple_of(tl.load(job), 16) + tl.arange(0, BLOCK_IN)
+    o = tl.multiple_of(tl.load(job + 1), 16) + tl.arange(0, BLOCK_OUT)
     dw = tl.zeros([BLOCK_IN, BLOCK_OUT], tl.float32)
     db = tl.zeros([BLOCK_OUT], tl.float32)
     for tile in range(split, tl.cdiv(n, ROWS), splits):
         rows = (tl.zeros([], tl.int64) + tile) * ROWS + tl.arange(0, ROWS)
         exists = rows < n
-        x = tl.load(kept + rows[None, :] * columns + i[:, None], mask=exists[None, :], other=0.0)
+        at = kept + rows[:, None] * columns + i[None, :]
+        x = tl.load(at, mask=exists[:, None], other=0.0)
         at = grads + rows[:, None] * grad_columns + o[None, :]
         d = tl.load(at, mask=exists[:, None], other=0.0)
-        dw = tl.dot(x, d, acc=dw)
+        dw = tl.dot(tl.trans(x), d, acc=dw)
         db += tl.sum(d.to(tl.float32), 0)
     place, stride = tl.load(job + 2), tl.load(job + 3)
     wide, bias = tl.load(job + 4), tl.load(job + 5)
