@@ -257,6 +257,6 @@ AOT = [
     Configuration(
         *("frequency 10 backward", _frequency_backward_kernel, "*fp32 *fp32 i32 *fp32"),
         _POINT | {"FREQUENCIES": 10} | _tile(3),
-        max_registers=64,
+        max_registers=96,
     ),
 ]

@@ -21,7 +21,9 @@ MAX_WIDTH = 128
 MAX_LAYERS = 16
 ROWS = 64
 RESIDENT_BYTES = 48 * 1024
-KEPT_VALUES = 8192  # 64 registers of each of 128 threads
+KEPT_VALUES = 8192  # 32 registers of each thread
+FORWARD = {"num_warps": 4, "num_stages": 1}  # copies of weights ahead of their use would not fit
+BACKWARD = {"num_warps": 8, "num_stages": 1}
 PROGRAMS_A_PROCESSOR = 2
 
 
@@ -207,7 +209,8 @@ class _FusedMlp(torch.autograd.Function):
     def forward(ctx, x, packed, widths, sigmoid):
         out = x.new_empty(len(x), widths[-1])
         ctx.constants = _constants(widths, sigmoid, x.dtype)
-        launch(_forward_kernel, (_programs(x),), x, packed, len(x), out, **ctx.constants)
+        arguments = x, packed, len(x), out
+        launch(_forward_kernel, (_programs(x),), *arguments, **FORWARD, **ctx.constants)
         ctx.save_for_backward(x, packed)
         return out
 
@@ -223,6 +226,7 @@ class _FusedMlp(torch.autograd.Function):
             (programs,),
             *(x, packed, len(x), d_out.contiguous(), dx, partial, len(packed)),
             KEEP=_keep(ctx.constants["PADDED"]),
+            **BACKWARD,
             **ctx.constants,
         )
         return dx, partial.sum(0) if ctx.needs_input_grad[1] else None, None, None
@@ -291,7 +295,7 @@ def _aot(widths: tuple[int, ...], kind: str, dtype: torch.dtype) -> list[Configu
             _forward_kernel,
             f"*{kind} *fp32 i32 *{kind}",
             constants,
-            max_registers=168,
+            **FORWARD,
             wanted=matrix,
         ),
         Configuration(
@@ -299,7 +303,7 @@ def _aot(widths: tuple[int, ...], kind: str, dtype: torch.dtype) -> list[Configu
             _backward_kernel,
             f"*{kind} *fp32 i32 *{kind} *{kind} *fp32 i32",
             constants | {"KEEP": _keep(constants["PADDED"])},
-            max_registers=255,
+            **BACKWARD,
             wanted=matrix,
         ),
     ]

@@ -104,7 +104,7 @@ AOT = [
         _kernel,
         "*fp32 *fp32 *fp32 i32 i32 i32 i32 fp32 *fp32",
         _tile(n_bins, n_samples),
-        max_registers=96,
+        max_registers=176,
     )
     for n_bins, n_samples in ((62, 128), (256, 512))
 ]

@@ -186,8 +186,11 @@ def _forward_kernel(
 
 @triton.jit
 def _was_on(d, kept, rows, exists, columns, at, N: tl.constexpr):
-    """Gradients pass a ReLU where its result was positive."""
-    return tl.where(_kept(kept, rows, exists, columns, at, N) > 0, d, 0.0)
+    """Gradients pass a ReLU where its result was positive.
+
+    A factor, not a choice: booleans cannot change the layout by way of shared memory (3.9 fails).
+    """
+    return d * tl.where(_kept(kept, rows, exists, columns, at, N) > 0, 1.0, 0.0)
 
 
 @triton.jit

@@ -26,7 +26,9 @@ def test_cuda_tensors_get_triton(monkeypatch):
 
 
 def test_without_triton_the_fallback_says_what_to_install(without_triton):
-    with pytest.warns(UserWarning, match=r"composite runs the slow .* pip install 'nerfkit\[gpu\]'"):
+    with pytest.warns(
+        UserWarning, match=r"composite runs the slow .* pip install 'nerfkit\[gpu\]'"
+    ):
         assert _backend.choose("composite", OnCuda) == "reference"
     with pytest.raises(ValueError, match=r"Triton is not installed: pip install 'nerfkit\[gpu\]'"):
         _backend.choose("composite", OnCuda, "gpu")

@@ -46,9 +46,7 @@ def test_every_configuration_keeps_its_budget(tmp_path):
 
 def test_a_broken_budget_is_named():
     report = Report(100, 8, 0, {"LDG.E.128": 3, "FFMA": 5})
-    wanted = Configuration(
-        "k", None, "", {}, max_registers=96, wanted=(r"HGMMA", r"LDG\.E\S*128")
-    )
+    wanted = Configuration("k", None, "", {}, max_registers=96, wanted=(r"HGMMA", r"LDG\.E\S*128"))
     assert report.count("LDG") == 3 and report.count("FADD") == 0
     assert report.failures(wanted) == [
         "registers 100, at most 96 allowed",
