@@ -19,11 +19,10 @@ from nerfkit.kernels.shared.triton_launch import launch
 
 MAX_WIDTH = 128
 MAX_LAYERS = 16
-ROWS = 64
 RESIDENT_BYTES = 48 * 1024
-KEPT_VALUES = 8192  # 32 registers of each thread
-FORWARD = {"num_warps": 4, "num_stages": 1}  # copies of weights ahead of their use would not fit
-BACKWARD = {"num_warps": 8, "num_stages": 1}
+KEPT_VALUES = 4096  # 32 registers of each thread; three TF32 products leave none
+FORWARD_ROWS, BACKWARD_ROWS = 64, 32
+STAGES = 1  # copies of weights ahead of their use would not fit
 PROGRAMS_A_PROCESSOR = 2
 
 
@@ -210,7 +209,15 @@ class _FusedMlp(torch.autograd.Function):
         out = x.new_empty(len(x), widths[-1])
         ctx.constants = _constants(widths, sigmoid, x.dtype)
         arguments = x, packed, len(x), out
-        launch(_forward_kernel, (_programs(x),), *arguments, **FORWARD, **ctx.constants)
+        launch(
+            _forward_kernel,
+            (_programs(x, FORWARD_ROWS),),
+            *arguments,
+            ROWS=FORWARD_ROWS,
+            num_warps=_warps(widths),
+            num_stages=STAGES,
+            **ctx.constants,
+        )
         ctx.save_for_backward(x, packed)
         return out
 
@@ -219,24 +226,30 @@ class _FusedMlp(torch.autograd.Function):
     def backward(ctx, d_out):
         x, packed = ctx.saved_tensors
         dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None
-        programs = _programs(x)
+        programs = _programs(x, BACKWARD_ROWS)
         partial = packed.new_zeros(programs, len(packed))
         launch(
             _backward_kernel,
             (programs,),
             *(x, packed, len(x), d_out.contiguous(), dx, partial, len(packed)),
-            KEEP=_keep(ctx.constants["PADDED"]),
-            **BACKWARD,
+            KEEP=_keep(ctx.constants["PADDED"], x.dtype),
+            ROWS=BACKWARD_ROWS,
+            num_warps=4,
+            num_stages=STAGES,
             **ctx.constants,
         )
         return dx, partial.sum(0) if ctx.needs_input_grad[1] else None, None, None
 
 
-def _programs(x: torch.Tensor) -> int:
+def _warps(widths: tuple[int, ...]) -> int:
+    return 8 if max(widths) > 64 else 4
+
+
+def _programs(x: torch.Tensor, rows: int) -> int:
     processors = 1
     if x.is_cuda:
         processors = torch.cuda.get_device_properties(x.device).multi_processor_count
-    return min(triton.cdiv(len(x), ROWS), PROGRAMS_A_PROCESSOR * processors)
+    return min(triton.cdiv(len(x), rows), PROGRAMS_A_PROCESSOR * processors)
 
 
 def _constants(widths: tuple[int, ...], sigmoid: bool, dtype: torch.dtype) -> dict:
@@ -252,12 +265,12 @@ def _constants(widths: tuple[int, ...], sigmoid: bool, dtype: torch.dtype) -> di
         "SIGMOID": sigmoid,
         "RESIDENT": values * dtype.itemsize <= RESIDENT_BYTES,
         "PRECISION": "tf32x3" if dtype == torch.float32 and exact else "tf32",
-        "ROWS": ROWS,
     }
 
 
-def _keep(padded: tuple[int, ...]) -> bool:
-    return sum(i * o for i, o in itertools.pairwise(padded)) <= KEPT_VALUES
+def _keep(padded: tuple[int, ...], dtype: torch.dtype) -> bool:
+    values = sum(i * o for i, o in itertools.pairwise(padded))
+    return values <= KEPT_VALUES and dtype != torch.float32
 
 
 def fused_mlp(
@@ -285,7 +298,9 @@ def fused_mlp(
     return _FusedMlp.apply(x.contiguous(), packed, widths, output_activation == "sigmoid")
 
 
-def _aot(widths: tuple[int, ...], kind: str, dtype: torch.dtype) -> list[Configuration]:
+def _aot(
+    widths: tuple[int, ...], kind: str, dtype: torch.dtype, stack: tuple[int, int]
+) -> list[Configuration]:
     constants = _constants(widths, True, dtype)
     name = f"fused_mlp {'-'.join(map(str, widths))} {kind}"
     matrix = (r"(HMMA|HGMMA)",)
@@ -294,24 +309,28 @@ def _aot(widths: tuple[int, ...], kind: str, dtype: torch.dtype) -> list[Configu
             f"{name} forward",
             _forward_kernel,
             f"*{kind} *fp32 i32 *{kind}",
-            constants,
-            **FORWARD,
+            constants | {"ROWS": FORWARD_ROWS},
+            _warps(widths),
+            STAGES,
+            max_stack=stack[0],
             wanted=matrix,
         ),
         Configuration(
             f"{name} backward",
             _backward_kernel,
             f"*{kind} *fp32 i32 *{kind} *{kind} *fp32 i32",
-            constants | {"KEEP": _keep(constants["PADDED"])},
-            **BACKWARD,
+            constants | {"KEEP": _keep(constants["PADDED"], dtype), "ROWS": BACKWARD_ROWS},
+            4,
+            STAGES,
+            max_stack=stack[1],
             wanted=matrix,
         ),
     ]
 
 
 AOT = [
-    *_aot((32, 64, 3), "fp32", torch.float32),
-    *_aot((32, 64, 3), "fp16", torch.float16),
-    *_aot((25, 64, 64, 3), "bf16", torch.bfloat16),
-    *_aot((32, 128, 128, 128, 16), "fp16", torch.float16),
+    *_aot((32, 64, 3), "fp32", torch.float32, (0, 128)),
+    *_aot((32, 64, 3), "fp16", torch.float16, (0, 0)),
+    *_aot((25, 64, 64, 3), "bf16", torch.bfloat16, (0, 0)),
+    *_aot((32, 128, 128, 128, 16), "fp16", torch.float16, (0, 0)),
 ]

@@ -55,10 +55,12 @@ def _kernel(
             v += blend2 * (g * g - v)
             tl.store(exp_avg_sq + at, v, mask=mask)
             root = tl.sqrt(v)
-        if rates is not None:
-            rate = tl.load(rates + column, mask=column < columns, other=0.0)
+        if rates is None:
+            pace = rate
+        else:
+            pace = tl.load(rates + column, mask=column < columns, other=0.0)
         p = tl.load(params + at, mask=mask, other=0.0).to(tl.float32)
-        tl.store(params + at, p - rate * m / (root * root_scale + eps), mask=mask)
+        tl.store(params + at, p - pace * m / (root * root_scale + eps), mask=mask)
         tl.store(exp_avg + at, m, mask=mask)
         tl.store(grads + at, tl.zeros_like(g), mask=mask)
         if touched is not None:

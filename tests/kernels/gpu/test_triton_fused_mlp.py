@@ -58,7 +58,7 @@ def test_networks_too_large_to_stay_on_the_chip(monkeypatch):
 
 def test_16_bit_products_have_32_bit_sums():
     """Off by the rounding of single values, 2^-11, not by that of a sum of hundreds."""
-    inputs = {k: v.half() for k, v in network(64, (32, 64, 3)).items()}
+    inputs = {k: v.half() for k, v in network(64, (32, 64, 3)).items()}  # gradients are kept
     compare(inputs, "sigmoid", rel=2e-3, abs=5e-3)  # 8e-4, 1e-3
 
 
