@@ -275,6 +275,7 @@ AOT = [
         "*fp32 *fp32 *fp32 *fp32 *i64 *fp32 i32 i32 fp32 *fp32 *fp32 *fp32 *fp32 *fp32 *fp32",
         TILE,
         max_registers=96,
+        max_stack=8,
     ),
     Configuration(
         "composite backward",

@@ -32,7 +32,8 @@ def _slab(o, d, top, t_in, t_out):
 @triton.jit
 def _cell(o, d, t, resolution):
     """Points a rounding error outside belong to the outermost voxel."""
-    p = tl.minimum(tl.maximum(o + t * d, 0.0), 2048.0)
+    p = o + t * d
+    p = tl.where(p > 0.0, tl.minimum(p, 2048.0), 0.0)  # NaN too is somewhere
     return tl.minimum(p.to(tl.int32), resolution - 1)
 
 

@@ -499,6 +499,7 @@ def _aot(config: NerfMlpConfig, kind: str) -> list[Configuration]:
             constants | {"KEEP": False},
             WARPS,
             STAGES,
+            max_stack=160,  # beside 124 matrix instructions
             wanted=matrix,
         ),
         Configuration(
@@ -508,6 +509,7 @@ def _aot(config: NerfMlpConfig, kind: str) -> list[Configuration]:
             constants | {"KEEP": True},
             WARPS,
             STAGES,
+            max_stack=512,
             wanted=matrix,
         ),
         Configuration(
@@ -517,6 +519,7 @@ def _aot(config: NerfMlpConfig, kind: str) -> list[Configuration]:
             constants | {"BLOCK_OUT": layout.block_out},
             WARPS,
             STAGES,
+            max_stack=512,
             wanted=matrix,
         ),
         Configuration(
@@ -525,7 +528,6 @@ def _aot(config: NerfMlpConfig, kind: str) -> list[Configuration]:
             f"*{kind} i32:16 *{kind} i32:16 i32 *i32 *fp32 *fp32 i32:16",
             blocks,
             WARPS,
-            max_registers=168,
             wanted=matrix,
         ),
     ]
