@@ -77,13 +77,15 @@ def _forward_kernel(
     SIGMOID: tl.constexpr,
     RESIDENT: tl.constexpr,
     PRECISION: tl.constexpr,
+    TRIPS: tl.constexpr,  # tiles of a program
     ROWS: tl.constexpr,
 ):
     dtype: tl.constexpr = x.dtype.element_ty
     if RESIDENT:
         weights = _all_weights(params, dtype, LAYERS, WIDTHS, PADDED, STARTS)
-    for tile in range(tl.program_id(0), tl.cdiv(n, ROWS), tl.num_programs(0)):
-        rows = (tl.zeros([], tl.int64) + tile) * ROWS + tl.arange(0, ROWS)[:, None]
+    for trip in range(TRIPS):
+        tile = tl.program_id(0).to(tl.int64) + trip * tl.num_programs(0)
+        rows = tile * ROWS + tl.arange(0, ROWS)[:, None]
         at, mask = _tile(x, rows, n, WIDTHS[0], PADDED[0])
         h = tl.load(at, mask=mask, other=0.0)
         for k in tl.static_range(LAYERS):
@@ -119,6 +121,7 @@ def _backward_kernel(
     RESIDENT: tl.constexpr,
     KEEP: tl.constexpr,
     PRECISION: tl.constexpr,
+    TRIPS: tl.constexpr,  # tiles of a program
     ROWS: tl.constexpr,
 ):
     """Activations once more, then dW = h^T d, db = sum d, d = (d W) where the layer was on."""
@@ -132,8 +135,9 @@ def _backward_kernel(
         for k in tl.static_range(LAYERS):
             dws = dws + (tl.zeros([PADDED[k], PADDED[k + 1]], tl.float32),)
             dbs = dbs + (tl.zeros([1, PADDED[k + 1]], tl.float32),)
-    for tile in range(tl.program_id(0), tl.cdiv(n, ROWS), tl.num_programs(0)):
-        rows = (tl.zeros([], tl.int64) + tile) * ROWS + tl.arange(0, ROWS)[:, None]
+    for trip in range(TRIPS):
+        tile = tl.program_id(0).to(tl.int64) + trip * tl.num_programs(0)
+        rows = tile * ROWS + tl.arange(0, ROWS)[:, None]
         at, mask = _tile(x, rows, n, WIDTHS[0], PADDED[0])
         h = tl.load(at, mask=mask, other=0.0)
         hs = (h,)
@@ -208,11 +212,12 @@ class _FusedMlp(torch.autograd.Function):
     def forward(ctx, x, packed, widths, sigmoid):
         out = x.new_empty(len(x), widths[-1])
         ctx.constants = _constants(widths, sigmoid, x.dtype)
-        arguments = x, packed, len(x), out
+        programs, trips = _share(x, FORWARD_ROWS)
         launch(
             _forward_kernel,
-            (_programs(x, FORWARD_ROWS),),
-            *arguments,
+            (programs,),
+            *(x, packed, len(x), out),
+            TRIPS=trips,
             ROWS=FORWARD_ROWS,
             num_warps=_warps(widths),
             num_stages=STAGES,
@@ -226,13 +231,14 @@ class _FusedMlp(torch.autograd.Function):
     def backward(ctx, d_out):
         x, packed = ctx.saved_tensors
         dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None
-        programs = _programs(x, BACKWARD_ROWS)
+        programs, trips = _share(x, BACKWARD_ROWS)
         partial = packed.new_zeros(programs, len(packed))
         launch(
             _backward_kernel,
             (programs,),
             *(x, packed, len(x), d_out.contiguous(), dx, partial, len(packed)),
             KEEP=_keep(ctx.constants["PADDED"], x.dtype),
+            TRIPS=trips,
             ROWS=BACKWARD_ROWS,
             num_warps=4,
             num_stages=STAGES,
@@ -245,11 +251,14 @@ def _warps(widths: tuple[int, ...]) -> int:
     return 8 if max(widths) > 64 else 4
 
 
-def _programs(x: torch.Tensor, rows: int) -> int:
+def _share(x: torch.Tensor, rows: int) -> tuple[int, int]:
+    """Programs, about as many as run at once, and tiles of each: a power of two, to compile few."""
     processors = 1
     if x.is_cuda:
         processors = torch.cuda.get_device_properties(x.device).multi_processor_count
-    return min(triton.cdiv(len(x), rows), PROGRAMS_A_PROCESSOR * processors)
+    tiles = triton.cdiv(len(x), rows)
+    trips = triton.next_power_of_2(max(1, triton.cdiv(tiles, PROGRAMS_A_PROCESSOR * processors)))
+    return triton.cdiv(tiles, trips), trips
 
 
 def _constants(widths: tuple[int, ...], sigmoid: bool, dtype: torch.dtype) -> dict:
@@ -309,7 +318,7 @@ def _aot(
             f"{name} forward",
             _forward_kernel,
             f"*{kind} *fp32 i32 *{kind}",
-            constants | {"ROWS": FORWARD_ROWS},
+            constants | {"TRIPS": 64, "ROWS": FORWARD_ROWS},
             _warps(widths),
             STAGES,
             max_stack=stack[0],
@@ -319,7 +328,8 @@ def _aot(
             f"{name} backward",
             _backward_kernel,
             f"*{kind} *fp32 i32 *{kind} *{kind} *fp32 i32",
-            constants | {"KEEP": _keep(constants["PADDED"], dtype), "ROWS": BACKWARD_ROWS},
+            constants
+            | {"KEEP": _keep(constants["PADDED"], dtype), "TRIPS": 64, "ROWS": BACKWARD_ROWS},
             4,
             STAGES,
             max_stack=stack[1],

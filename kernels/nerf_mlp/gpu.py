@@ -282,6 +282,7 @@ def _weights_kernel(
     scale_of,
     partial,  # [splits, packed], added to: each element by one program
     n_packed,
+    TRIPS: tl.constexpr,  # tiles of samples of a split
     ROWS: tl.constexpr,
     BLOCK_IN: tl.constexpr,
     BLOCK_OUT: tl.constexpr,
@@ -293,8 +294,8 @@ def _weights_kernel(
     o = tl.multiple_of(tl.load(job + 1), 16) + tl.arange(0, BLOCK_OUT)
     dw = tl.zeros([BLOCK_IN, BLOCK_OUT], tl.float32)
     db = tl.zeros([BLOCK_OUT], tl.float32)
-    for tile in range(split, tl.cdiv(n, ROWS), splits):
-        rows = (tl.zeros([], tl.int64) + tile) * ROWS + tl.arange(0, ROWS)
+    for trip in range(TRIPS):
+        rows = (split + trip * splits).to(tl.int64) * ROWS + tl.arange(0, ROWS)
         exists = rows < n
         at = kept + rows[:, None] * columns + i[None, :]
         x = tl.load(at, mask=exists[:, None], other=0.0)
@@ -367,6 +368,7 @@ class _NerfMlp(torch.autograd.Function):
                 (len(products), SPLITS),
                 *(kept, layout.activations, grads, layout.gradients, end - first),
                 *(products, scale, partial, layout.n_packed),
+                TRIPS=triton.next_power_of_2(triton.cdiv(end - first, SPLITS * ROWS)),
                 ROWS=ROWS,
                 BLOCK_IN=layout.block_in,
                 BLOCK_OUT=layout.block_out,
@@ -480,7 +482,7 @@ def nerf_mlp(
 
 def _aot(config: NerfMlpConfig, kind: str) -> list[Configuration]:
     layout, constants = Layout.of(config), _constants(config)
-    blocks = {"BLOCK_IN": layout.block_in, "BLOCK_OUT": layout.block_out, "ROWS": ROWS}
+    blocks = {"BLOCK_IN": layout.block_in, "BLOCK_OUT": layout.block_out, "ROWS": ROWS, "TRIPS": 64}
     matrix = (r"(HMMA|HGMMA)",)
     inputs = f"*{kind} *fp32 i32 i32"
     name = f"nerf_mlp {config.depth}x{config.width} {kind}"
