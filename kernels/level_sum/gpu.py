@@ -14,7 +14,7 @@ from nerfkit.kernels.shared.triton_launch import check_float32, launch
 
 from .reference import BRICK
 
-BRICKS = {1: 8, 16: 1}  # by channels
+BRICKS = {1: 4, 16: 1}  # by channels
 WARPS = 4
 
 
@@ -142,7 +142,7 @@ AOT = [
         "*fp32 *i32 *i32 i32 i32 i32",
         {"CHANNELS": channels, "BRICKS": BRICKS[channels]},
         WARPS,
-        max_registers=96,
+        max_registers=128,
         wanted=(r"LDG\.E\.128",) if channels == 16 else (),
     )
     for name, kernel in (("forward", _prolong_kernel), ("transposed", _restrict_kernel))

@@ -112,7 +112,7 @@ AOT = [
         _kernel,
         "*i64 *fp32 *fp32 *fp64 *fp32 i32 *i64 None None None None None",
         TILE,
-        max_registers=64,
+        max_registers=72,
     ),
     Configuration(
         "place_samples fill",
