@@ -63,6 +63,8 @@ def main() -> int:
     rows, failed = [], False
     for op, configuration in configurations(options.ops or _backend.ops()):
         for arch in options.arch:
+            if configuration.archs and arch not in configuration.archs:
+                continue
             try:
                 report = compile_for(configuration, arch)
                 failures = report.failures(configuration)

@@ -31,6 +31,7 @@ class Configuration(NamedTuple):
         max_shared: bytes of a program.
         max_stack: bytes of a thread; more than 0 means spills, or arrays indexed at run time.
         wanted: what must occur in the machine code, as regular expressions on instruction names.
+        archs: compute capabilities that it is launched on; none: all.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Configuration(NamedTuple):
     max_shared: int = 100 * 1024
     max_stack: int = 0
     wanted: tuple[str, ...] = ()
+    archs: tuple[int, ...] = ()
 
 
 class Report(NamedTuple):
