@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nerfkit import device
 from nerfkit.cameras import Cameras
 from nerfkit.errors import NerfkitError
 from nerfkit.evaluate import background_colour
@@ -56,7 +57,8 @@ class Run:
         config = read_json(folder / CONFIG)
         try:
             cameras = Cameras.from_dict(read_json(folder / CAMERAS))
-            return cls(folder, config, cameras, field.collapsed(), state.step)
+            field = field.to(device.best()).collapsed()
+            return cls(folder, config, cameras, field, state.step)
         except (KeyError, TypeError, ValueError) as error:
             raise NerfkitError(
                 f"{folder}: {CONFIG} or {CAMERAS} is not what nerfkit fit writes ({error!r}); "

@@ -116,6 +116,15 @@ class NerfField:
         ndc = self.shape.ndc
         return Path(origins, directions) if ndc is None else ndc.path(origins, directions)
 
+    @property
+    def device(self) -> torch.device:
+        return self.coarse.device
+
+    def to(self, device: torch.device) -> NerfField:
+        """The field itself: it lives on the CPU alone."""
+        del device
+        return self
+
     def collapsed(self) -> NerfField:
         """The field itself."""
         return self

@@ -21,6 +21,7 @@ from nerfkit.kernels.fused_render import FEATURES
 from nerfkit.octree import Octree
 from nerfkit.training.config import FitConfig
 from nerfkit.training.hull import Scene
+from nerfkit.training.late import LateFigures
 from nerfkit.training.learner import Stepped
 from nerfkit.training.optimiser import MOMENTS, NETWORK_MOMENTS, Optimiser, Rates
 from nerfkit.training.pixels import Pixels
@@ -43,6 +44,7 @@ LEFT_OUT_WEIGHT = 0.3
 FEWEST_LEAVES = 64
 FIRST_SAMPLES_PER_RAY = 60.0
 FEWEST_RAYS, MOST_RAYS = 2048, 65536
+GPU_SAMPLES = 1 << 20  # a step of a GPU: enough rays for all its lanes (not tuned)
 CHECKPOINT_BYTES = 110.0  # a vertex
 
 
@@ -58,6 +60,7 @@ class FastLearner:
     format = "nerfkit fast field 1"
     rate_options = "--lr-density or --lr-features"
     preview_side = 400
+    devices = ("cpu", "cuda")
 
     def __init__(
         self,
@@ -72,6 +75,7 @@ class FastLearner:
         octree = optimiser.field.octree
         self.finest = max(octree.depth, _finest_depth(config, octree, cameras))
         self.warned_empty = False
+        self.figures = LateFigures()
 
     @classmethod
     def create(
@@ -132,7 +136,9 @@ class FastLearner:
         self, progress: float, number: int, pixels: Pixels, generator: torch.Generator
     ) -> Stepped:
         config = self.config
-        wanted = int(config.samples_a_step / max(self.samples_per_ray, 1.0))
+        on_gpu = pixels.device.type == "cuda"
+        samples = config.samples or (GPU_SAMPLES if on_gpu else config.samples_a_step)
+        wanted = int(samples / max(self.samples_per_ray, 1.0))
         n_rays = min(MOST_RAYS, max(FEWEST_RAYS, wanted)) // 64 * 64
         batch = pixels.draw(n_rays, generator)
         n_rays = len(batch.origins)
@@ -143,17 +149,18 @@ class FastLearner:
         fitted = self.optimiser.step(
             batch,
             # A new colour at each ray: what is transparent must be so before any background.
-            torch.rand(n_rays, 3, generator=generator),
-            torch.rand(n_rays, generator=generator),
+            torch.rand(n_rays, 3, generator=generator, device=pixels.device),
+            torch.rand(n_rays, generator=generator, device=pixels.device),
             rates,
             number,
             config.early_stop,
             config.weight_min,
             directions=progress >= DIRECTIONS_FROM,
         )
-        self.samples_per_ray = 0.8 * self.samples_per_ray + 0.2 * fitted.n_samples / max(n_rays, 1)
-        loss = float(fitted.squared_errors.mean()) / 3
-        return Stepped(n_rays, fitted.n_samples, fitted.n_shaded, loss)
+        stepped = self.figures.of(fitted)
+        now = stepped.n_samples / max(stepped.n_rays, 1)
+        self.samples_per_ray = 0.8 * self.samples_per_ray + 0.2 * now
+        return stepped
 
     def restructure(self, number: int, say: Callable[[str], None]) -> bool:
         """Empty the voxels that weigh nothing; divide the rest where that is due."""
@@ -253,7 +260,7 @@ def _finest_depth(config: FitConfig, octree: Octree, cameras: Cameras) -> int:
     """Depth at which a voxel is about a pixel wide, unless the configuration says."""
     if config.finest is not None:
         return config.finest.bit_length() - 1
-    centre = (octree.box_min + octree.size / 2).double()
+    centre = (octree.box_min.cpu() + octree.size / 2).double()
     distance = (cameras.c2w[:, :, 3] - centre).norm(dim=1).clamp_min(octree.size / 2)
     pixel = float((distance / cameras.fx).median())
     deepest = DEEPEST_LONG if config.is_long else DEEPEST_AUTO

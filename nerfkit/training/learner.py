@@ -32,19 +32,24 @@ class Learner(Protocol):
         format: names the kind of field in a run's files.
         rate_options: what to lower when a fit diverges.
         preview_side: previews have at most this many pixels a side.
+        devices: types of the devices it can be fitted on.
         field: as it is now.
     """
 
     format: ClassVar[str]
     rate_options: ClassVar[str]
     preview_side: ClassVar[int]
+    devices: ClassVar[tuple[str, ...]]
     field: Field
 
     @classmethod
     def create(
         cls, config: FitConfig, scene: Scene, cameras: Cameras, generator: torch.Generator
     ) -> Learner:
-        """Begin with a scene of which no more is known; `cameras` are those fitted to."""
+        """Begin, where `generator` is, with a scene of which no more is known.
+
+        `cameras` are those fitted to.
+        """
         ...
 
     @classmethod
@@ -61,13 +66,16 @@ class Learner(Protocol):
         companion: Stored,
         memory: dict[str, Any],
     ) -> Learner:
-        """Go on with what `load_field`, `companion` and `memory` kept."""
+        """Go on with what `load_field`, `companion` and `memory` kept, where `field` is."""
         ...
 
     def step(
         self, progress: float, number: int, pixels: Pixels, generator: torch.Generator
     ) -> Stepped:
-        """Step `number`, from 1, at this `progress` of the fit in 0..1."""
+        """Step `number`, from 1, at this `progress` of the fit in 0..1.
+
+        On a GPU, which works while the host is ahead, what it returns is of the step before.
+        """
         ...
 
     def restructure(self, number: int, say: Callable[[str], None]) -> bool:

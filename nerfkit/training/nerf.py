@@ -50,6 +50,7 @@ class NerfLearner:
     format = "nerfkit nerf 1"
     rate_options = "--lr-network"
     preview_side = 100
+    devices = ("cpu",)
 
     def __init__(self, config: FitConfig, field: NerfField) -> None:
         self.config, self.field = config, field
