@@ -28,7 +28,7 @@ COLUMNS = {
     "ld128": r"LDG\.E\S*128",
     "ldg": r"LDG",
     "cp.async": r"LDGSTS",
-    "red": r"(RED|ATOMG)",
+    "red": r"(RED(?!UX)|ATOMG)",
 }
 
 

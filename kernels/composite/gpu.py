@@ -18,7 +18,7 @@ from nerfkit.kernels.shared.triton_math import exclusive_sum, one_minus_exp
 from .reference import Composite
 
 NEVER = 3e38  # optical depth nothing reaches
-TILE = {"ROWS": 16, "BLOCK": 32}
+TILE = {"ROWS": 8, "BLOCK": 32}
 
 
 @triton.jit

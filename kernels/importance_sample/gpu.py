@@ -51,13 +51,12 @@ def _kernel(
 
     bin = tl.zeros([ROWS, SAMPLES], tl.int32)
     found = tl.zeros([ROWS, SAMPLES], tl.float32)  # running sum in front of the bin
-    step: tl.constexpr = BINS // 2
-    while step > 0:
-        value = tl.gather(cdf, bin + step, 1)
-        further = value <= target
-        bin = tl.where(further, bin + step, bin)
-        found = tl.where(further, value, found)
-        step: tl.constexpr = step // 2
+    for i in tl.static_range(1, 13):  # to 2^12, the most bins
+        if BINS >> i > 0:
+            value = tl.gather(cdf, bin + (BINS >> i), 1)
+            further = value <= target
+            bin = tl.where(further, bin + (BINS >> i), bin)
+            found = tl.where(further, value, found)
     bin = tl.minimum(bin, n_bins - 1)  # the targets beyond n_samples are beyond the total
     weight = tl.load(weights + rays * n_bins + bin, mask=mine, other=0.0) + padding
     edge = t_edges + rays * (n_bins + 1) + bin
