@@ -52,7 +52,7 @@ def _empty_node(words, resolution, x, y, z, mask, LEVELS: tl.constexpr):
     n = resolution
     for level in tl.static_range(LEVELS):
         n = (n + 3) // 4
-        s: tl.constexpr = 2 * level
+        s = 2 * level
         block = ((z >> (s + 2)) * n + (y >> (s + 2))).to(tl.int64) * n + (x >> (s + 2))
         word = tl.load(words + block, mask=mask, other=0)
         bit = ((x >> s) & 3) + 4 * ((y >> s) & 3) + 16 * ((z >> s) & 3)

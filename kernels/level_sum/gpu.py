@@ -76,7 +76,7 @@ def _restrict_kernel(
         found = tl.load(
             values + at[:, None] * CHANNELS + channel, mask=exists[:, None], other=0.0
         )
-        total += found * (1.0 / (1 << (dx * dx + dy * dy + dz * dz)))
+        total += found * ((2 - dx * dx) * (2 - dy * dy) * (2 - dz * dz) * 0.125)  # halves
     own = values + row[:, None] * CHANNELS + channel
     kept = tl.load(own, mask=exists[:, None], other=0.0)
     tl.store(own, kept + total, mask=exists[:, None])
