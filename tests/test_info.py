@@ -11,7 +11,6 @@ from nerfkit.kernels import _backend
 @pytest.fixture
 def one_op_without_kernels(monkeypatch) -> None:
     monkeypatch.setattr(_backend, "ops", lambda: ["no_such_op"])
-    monkeypatch.setattr(_backend, "has", lambda op, backend: backend == "reference")
 
 
 def test_facts_are_json_and_complete():

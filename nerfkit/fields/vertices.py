@@ -8,7 +8,7 @@ no level and holds zeros.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -69,6 +69,10 @@ class Vertices:
             offset += len(level)
         resolutions = torch.tensor([1 << d for d in depths])
         return Vertices(resolutions, codes, torch.cat(tables), torch.cat(coords).to(torch.int32))
+
+    def to(self, device: torch.device | str) -> Vertices:
+        """The same with `tables` and `coords`, which the kernels read, on `device`."""
+        return replace(self, tables=self.tables.to(device), coords=self.coords.to(device))
 
     @property
     def n_bricks(self) -> int:
