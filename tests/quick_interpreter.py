@@ -1,8 +1,12 @@
-"""Triton's interpreter without its largest cost: patching `triton.language` at every nested call.
+"""Triton's interpreter without its two largest costs.
 
-A kernel's launch patches it already; a call of one jitted function by another does so again, for
-milliseconds each. Modules that see only `triton.language.core` still need their own, once.
+It patches `triton.language` at every call of one jitted function by another, which takes
+milliseconds, though the launch has done so already; modules that see only `triton.language.core`
+need a patch of their own, once. And for every sum of integers it works out in 64 bits whether that
+of 32 overflows, for an assertion that it then does not make.
 """
+
+from dataclasses import replace
 
 import triton.language as tl
 from triton.runtime import interpreter
@@ -22,3 +26,5 @@ def _call(self, *args, **kwargs):
 def make_quick() -> None:
     """For this process, if it interprets."""
     interpreter.InterpretedFunction.__call__ = _call
+    options = interpreter.interpreter_builder.options
+    interpreter.interpreter_builder.options = replace(options, sanitize_overflow=False)

@@ -254,9 +254,7 @@ def composite(
     early_stop: float = 0.0,
 ) -> Composite:
     """See `nerfkit.kernels.composite.composite`."""
-    check_float32(
-        sigmas=sigmas, rgbs=rgbs, t_starts=t_starts, t_ends=t_ends, background=background
-    )
+    check_float32(sigmas=sigmas, rgbs=rgbs, t_starts=t_starts, t_ends=t_ends, background=background)
     if torch.is_grad_enabled() and (t_starts.requires_grad or t_ends.requires_grad):
         raise ValueError(
             "t_starts and t_ends must not require gradients for backend 'gpu': detach them or use "

@@ -190,9 +190,7 @@ def _backward_kernel(
 
 
 @triton.jit
-def _add(
-    layer, dw, db, N_IN: tl.constexpr, N_OUT: tl.constexpr, I: tl.constexpr, O: tl.constexpr
-):
+def _add(layer, dw, db, N_IN: tl.constexpr, N_OUT: tl.constexpr, I: tl.constexpr, O: tl.constexpr):
     """Add to a program's own share; nobody else touches it, so no atomics."""
     i = tl.arange(0, I)[:, None]
     o = tl.arange(0, O)[None, :]

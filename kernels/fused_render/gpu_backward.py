@@ -3,7 +3,8 @@
 The forward leaves two numbers a ray: k of its last sample and the optical depth S before it. From
 there a lane marches to the front, and at each sample takes its thickness off again:
 
-    S_k = S_{k+1} - tau_k,   T_k = exp(-S_k),   w_k = T_k (1 - exp(-tau_k)),   after_k = exp(-S_{k+1})
+    S_k = S_{k+1} - tau_k,   T_k = exp(-S_k),
+    w_k = T_k (1 - exp(-tau_k)),   T_{k+1} = exp(-S_{k+1})
 
 (the last sample's own tau is never in S, so a wall of any thickness costs no digits). Rounds are as
 in the forward: lanes march over samples that have no colour, and wait at one that has.
@@ -18,8 +19,8 @@ import triton.language as tl
 from .gpu_forward import RUNTIME, load_ray
 from .gpu_march import (
     before_node,
-    corner,
     cell_terms,
+    corner,
     empty_node,
     lattice_range,
     locate,

@@ -49,8 +49,24 @@ def load_ray(
 
 @triton.jit
 def write_rays(
-    colors, depths, opacities, last, optical, backgrounds, back_stride, ray, mask,
-    red, green, blue, depth, opacity, k_last, before, HAS_BACK: tl.constexpr, SAVE: tl.constexpr,
+    colors,
+    depths,
+    opacities,
+    last,
+    optical,
+    backgrounds,
+    back_stride,
+    ray,
+    mask,
+    red,
+    green,
+    blue,
+    depth,
+    opacity,
+    k_last,
+    before,
+    HAS_BACK: tl.constexpr,
+    SAVE: tl.constexpr,
 ):
     """Pixels of rays that have ended, and what the backward needs of them."""
     at = ray.to(tl.int64) * 3
@@ -81,21 +97,59 @@ RUNTIME = [
 @triton.jit(do_not_specialize=RUNTIME)
 def forward_kernel(
     # rays
-    origins, directions, jitter, backgrounds, back_stride, n_rays,
+    origins,
+    directions,
+    jitter,
+    backgrounds,
+    back_stride,
+    n_rays,
     # field
-    words, tables, levels, n_levels, finest_offset, resolution, density, features, mlp,
+    words,
+    tables,
+    levels,
+    n_levels,
+    finest_offset,
+    resolution,
+    density,
+    features,
+    mlp,
     # results
-    colors, depths, opacities, last, optical, counter, counts,
+    colors,
+    depths,
+    opacities,
+    last,
+    optical,
+    counter,
+    counts,
     # settings
-    box_x, box_y, box_z, voxel, step, near, far, optical_stop, weight_min,
-    density_scale, density_bias,
-    HAS_JITTER: tl.constexpr, HAS_BACK: tl.constexpr, SAVE: tl.constexpr,
-    BANDS: tl.constexpr, D: tl.constexpr, N_HIDDEN: tl.constexpr,
-    H1: tl.constexpr, P1: tl.constexpr, H2: tl.constexpr, P2: tl.constexpr,
-    DTYPE: tl.constexpr, BLOCK: tl.constexpr, INNER: tl.constexpr, FILL: tl.constexpr,
+    box_x,
+    box_y,
+    box_z,
+    voxel,
+    step,
+    near,
+    far,
+    optical_stop,
+    weight_min,
+    density_scale,
+    density_bias,
+    HAS_JITTER: tl.constexpr,
+    HAS_BACK: tl.constexpr,
+    SAVE: tl.constexpr,
+    BANDS: tl.constexpr,
+    D: tl.constexpr,
+    N_HIDDEN: tl.constexpr,
+    H1: tl.constexpr,
+    P1: tl.constexpr,
+    H2: tl.constexpr,
+    P2: tl.constexpr,
+    DTYPE: tl.constexpr,
+    BLOCK: tl.constexpr,
+    INNER: tl.constexpr,
+    FILL: tl.constexpr,
     REGEN: tl.constexpr,
 ):
-    """Colours, depths and opacities; with SAVE each ray's last sample and the optical depth there."""
+    """Colours, depths and opacities; with SAVE also what the backward starts from (README.md)."""
     n_in: tl.constexpr = FEATURES + BANDS * BANDS
     wf, wd = load_inputs_weights(mlp, BANDS, D, H1, P1, DTYPE)
     if N_HIDDEN == 1:
@@ -123,8 +177,24 @@ def forward_kernel(
         if (left > 0) & (n_idle >= REGEN):
             idle = ~(alive | waiting)
             write_rays(
-                colors, depths, opacities, last, optical, backgrounds, back_stride, ray,
-                idle & (ray >= 0), red, green, blue, depth, opacity, k_last, before, HAS_BACK, SAVE,
+                colors,
+                depths,
+                opacities,
+                last,
+                optical,
+                backgrounds,
+                back_stride,
+                ray,
+                idle & (ray >= 0),
+                red,
+                green,
+                blue,
+                depth,
+                opacity,
+                k_last,
+                before,
+                HAS_BACK,
+                SAVE,
             )
             base = tl.atomic_add(counter, n_idle, sem="relaxed")
             fresh = base + tl.cumsum(idle.to(tl.int32), 0) - 1
@@ -138,8 +208,16 @@ def forward_kernel(
             first, end, out = lattice_range(
                 (nox, noy, noz), (nvx, nvy, nvz), voxel, njitter, step, near, far, resolution
             )
-            ox, oy, oz = tl.where(begun, nox, ox), tl.where(begun, noy, oy), tl.where(begun, noz, oz)
-            vx, vy, vz = tl.where(begun, nvx, vx), tl.where(begun, nvy, vy), tl.where(begun, nvz, vz)
+            ox, oy, oz = (
+                tl.where(begun, nox, ox),
+                tl.where(begun, noy, oy),
+                tl.where(begun, noz, oz),
+            )
+            vx, vy, vz = (
+                tl.where(begun, nvx, vx),
+                tl.where(begun, nvy, vy),
+                tl.where(begun, nvz, vz),
+            )
             shift, t_out = tl.where(begun, njitter, shift), tl.where(begun, out, t_out)
             k, k_end = tl.where(begun, first, k), tl.where(begun, end, k_end)
             k_last = tl.where(begun, -1, k_last)
@@ -200,8 +278,24 @@ def forward_kernel(
         working = tl.where((n_idle < BLOCK) | (left > 0), 1, 0)
 
     write_rays(
-        colors, depths, opacities, last, optical, backgrounds, back_stride, ray, ray >= 0,
-        red, green, blue, depth, opacity, k_last, before, HAS_BACK, SAVE,
+        colors,
+        depths,
+        opacities,
+        last,
+        optical,
+        backgrounds,
+        back_stride,
+        ray,
+        ray >= 0,
+        red,
+        green,
+        blue,
+        depth,
+        opacity,
+        k_last,
+        before,
+        HAS_BACK,
+        SAVE,
     )
     tl.atomic_add(counts, tl.sum(seen, 0).to(tl.int64), sem="relaxed")
     tl.atomic_add(counts + 1, tl.sum(shaded, 0).to(tl.int64), sem="relaxed")

@@ -77,9 +77,7 @@ def gather_features(features, tables, levels, n_levels, p, cell, mask):
 
 
 @triton.jit
-def scatter_features(
-    grad_features, touched, tables, levels, n_levels, p, cell, gradient, mask
-):
+def scatter_features(grad_features, touched, tables, levels, n_levels, p, cell, gradient, mask):
     """The transpose of `gather_features`; `touched` gets a 1 at every row it adds to."""
     channel = tl.arange(0, FEATURES)[None, :]
     p, cell, mask = as_columns(p), as_columns(cell), mask[:, None]
@@ -125,7 +123,9 @@ def load_layer(
 
 
 @triton.jit
-def add_layer(grad, weight, bias, K: tl.constexpr, N: tl.constexpr, PK: tl.constexpr, PN: tl.constexpr):
+def add_layer(
+    grad, weight, bias, K: tl.constexpr, N: tl.constexpr, PK: tl.constexpr, PN: tl.constexpr
+):
     """Add gradients [PK, PN] and [PN] of a later layer to `grad`, which points at the layer."""
     k, n = tl.arange(0, PK)[:, None], tl.arange(0, PN)[None, :]
     tl.atomic_add(grad + n * K + k, weight, mask=(n < N) & (k < K), sem="relaxed")

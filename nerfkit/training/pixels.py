@@ -89,7 +89,10 @@ class Pixels:
             self.blocks = kept
 
     def draw(self, n_rays: int, generator: torch.Generator) -> Batch:
-        """Random pixels of random blocks, by a generator of `device`; slightly fewer than `n_rays` where masks ignore some."""
+        """Random pixels of random blocks; slightly fewer than `n_rays` where masks ignore some.
+
+        `generator` must be one of `device`.
+        """
         on = {"generator": generator, "device": self.device}
         place = torch.randint(len(self.blocks), (n_rays,), **on)
         within = torch.randint(BLOCK * BLOCK, (n_rays,), **on)
