@@ -1,5 +1,6 @@
 """How the Triton kernels of the fused renderer are started. Shapes as in the package docstring."""
 
+import contextlib
 import functools
 import math
 from collections.abc import Sequence
@@ -183,16 +184,18 @@ class Scene:
         """Launch a persistent kernel: as many programs as there is room or rays for."""
         most = launch.programs * _processors(self.device)
         grid = (max(1, min(most, triton.cdiv(self.n_rays, launch.block))),)
-        kernel[grid](
-            **self.arguments,
-            **arguments,
-            DTYPE=tl.float16 if launch.half else tl.float32,
-            BLOCK=launch.block,
-            INNER=launch.inner,
-            FILL=launch.fill,
-            REGEN=launch.regen,
-            num_warps=launch.warps,
-        )
+        on_cuda = self.device.type == "cuda"
+        with torch.cuda.device(self.device) if on_cuda else contextlib.nullcontext():
+            kernel[grid](
+                **self.arguments,
+                **arguments,
+                DTYPE=tl.float16 if launch.half else tl.float32,
+                BLOCK=launch.block,
+                INNER=launch.inner,
+                FILL=launch.fill,
+                REGEN=launch.regen,
+                num_warps=launch.warps,
+            )
 
     def forward(self, field: dict[str, torch.Tensor], save: bool, launch: Launch) -> "Pixels":
         """Render with the tensors of `field`."""
