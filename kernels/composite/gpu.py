@@ -1,7 +1,7 @@
 """The Triton composite kernel as a torch function; see `nerfkit.kernels.composite.composite`.
 
 Symbols: x optical thickness of a sample, m its midpoint counted from the ray's first edge, w its
-weight. A program has ROWS rays and goes along them BLOCK samples at a time; tiles are [ROWS, BLOCK].
+weight. A program has ROWS rays and takes BLOCK samples of each at a time; tiles are [ROWS, BLOCK].
 """
 
 import math
@@ -254,9 +254,7 @@ def composite(
     early_stop: float = 0.0,
 ) -> Composite:
     """See `nerfkit.kernels.composite.composite`."""
-    check_float32(
-        sigmas=sigmas, rgbs=rgbs, t_starts=t_starts, t_ends=t_ends, background=background
-    )
+    check_float32(sigmas=sigmas, rgbs=rgbs, t_starts=t_starts, t_ends=t_ends, background=background)
     if torch.is_grad_enabled() and (t_starts.requires_grad or t_ends.requires_grad):
         raise ValueError(
             "t_starts and t_ends must not require gradients for backend 'gpu': detach them or use "

@@ -54,9 +54,7 @@ def _prolong_kernel(
         at = _row(
             table, n, (x + (c & 1)) >> 1, (y + (c >> 1 & 1)) >> 1, (z + (c >> 2)) >> 1, exists
         )
-        total += tl.load(
-            values + at[:, None] * CHANNELS + channel, mask=exists[:, None], other=0.0
-        )
+        total += tl.load(values + at[:, None] * CHANNELS + channel, mask=exists[:, None], other=0.0)
     own = values + row[:, None] * CHANNELS + channel
     kept = tl.load(own, mask=exists[:, None], other=0.0)
     tl.store(own, kept + total * 0.125, mask=exists[:, None])
@@ -73,9 +71,7 @@ def _restrict_kernel(
     for c in tl.static_range(27):
         dx, dy, dz = c % 3 - 1, c // 3 % 3 - 1, c // 9 - 1
         at = _row(table, n, 2 * x + dx, 2 * y + dy, 2 * z + dz, exists)
-        found = tl.load(
-            values + at[:, None] * CHANNELS + channel, mask=exists[:, None], other=0.0
-        )
+        found = tl.load(values + at[:, None] * CHANNELS + channel, mask=exists[:, None], other=0.0)
         total += found * ((2 - dx * dx) * (2 - dy * dy) * (2 - dz * dz) * 0.125)  # halves
     own = values + row[:, None] * CHANNELS + channel
     kept = tl.load(own, mask=exists[:, None], other=0.0)

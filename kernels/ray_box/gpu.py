@@ -27,17 +27,13 @@ def _slab(origins, directions, low, high, i, a: tl.constexpr, exists, enter, lea
 
 
 @triton.jit
-def _kernel(
-    origins, directions, low, high, near, parallel, n, t_near, t_far, RAYS: tl.constexpr
-):
+def _kernel(origins, directions, low, high, near, parallel, n, t_near, t_far, RAYS: tl.constexpr):
     i = tl.program_id(0).to(tl.int64) * RAYS + tl.arange(0, RAYS)
     exists = i < n
     enter = tl.zeros([RAYS], tl.float32) + near
     leave = tl.full([RAYS], float("inf"), tl.float32)
     for a in tl.static_range(3):
-        enter, leave = _slab(
-            origins, directions, low, high, i, a, exists, enter, leave, parallel
-        )
+        enter, leave = _slab(origins, directions, low, high, i, a, exists, enter, leave, parallel)
     hit = enter < leave
     tl.store(t_near + i, tl.where(hit, enter, near), mask=exists)
     tl.store(t_far + i, tl.where(hit, leave, near), mask=exists)

@@ -173,9 +173,7 @@ class _VoxelFeatures(torch.autograd.Function):
         g_values = None
         if ctx.needs_input_grad[1]:
             g_values = torch.zeros_like(values, dtype=torch.float32)
-        _launch(
-            _backward_kernel, points, values, ctx.grid, g_out.contiguous(), g_points, g_values
-        )
+        _launch(_backward_kernel, points, values, ctx.grid, g_out.contiguous(), g_points, g_values)
         return g_points, None if g_values is None else g_values.to(values.dtype), None
 
 
