@@ -51,7 +51,7 @@ def test_tiny_gradients_do_not_vanish_in_16_bits(monkeypatch):
     inputs = make(ODD, 20)
     found = []
     for factor in (1.0, 2.0**-30):
-        params = inputs["params"].to(DEVICE).requires_grad_()
+        params = inputs["params"].clone().to(DEVICE).requires_grad_()
         out = run(ODD, "gpu")(**{**on_device(inputs), "params": params})
         (factor * (out.rgb_raw.sum() + out.sigma_raw.sum())).backward()
         found.append(params.grad / factor)
