@@ -1,7 +1,7 @@
 """The Triton composite kernel as a torch function; see `nerfkit.kernels.composite.composite`.
 
 Symbols: x optical thickness of a sample, m its midpoint counted from the ray's first edge, w its
-weight. A program has ROWS rays and goes along them BLOCK samples at a time; tiles are [ROWS, BLOCK].
+weight. A program has ROWS rays and takes BLOCK samples of each at a time; tiles are [ROWS, BLOCK].
 """
 
 import math

@@ -26,16 +26,16 @@ PROGRAMS_A_PROCESSOR = 2
 
 
 @triton.jit
-def _weight(layer, N_IN: tl.constexpr, N_OUT: tl.constexpr, I: tl.constexpr, O: tl.constexpr):
+def _weight(layer, N_IN: tl.constexpr, N_OUT: tl.constexpr, INS: tl.constexpr, OUTS: tl.constexpr):
     """W of a layer as a tile [in, out]."""
-    i = tl.arange(0, I)[:, None]
-    o = tl.arange(0, O)[None, :]
+    i = tl.arange(0, INS)[:, None]
+    o = tl.arange(0, OUTS)[None, :]
     return tl.load(layer + o * N_IN + i, mask=(i < N_IN) & (o < N_OUT), other=0.0)
 
 
 @triton.jit
-def _bias(layer, N_IN: tl.constexpr, N_OUT: tl.constexpr, O: tl.constexpr):
-    o = tl.arange(0, O)[None, :]
+def _bias(layer, N_IN: tl.constexpr, N_OUT: tl.constexpr, OUTS: tl.constexpr):
+    o = tl.arange(0, OUTS)[None, :]
     return tl.load(layer + N_IN * N_OUT + o, mask=o < N_OUT, other=0.0)
 
 
@@ -190,10 +190,16 @@ def _backward_kernel(
 
 
 @triton.jit
+<<<<<<< HEAD
 def _add(layer, dw, db, N_IN: tl.constexpr, N_OUT: tl.constexpr, I: tl.constexpr, O: tl.constexpr):
+=======
+def _add(
+    layer, dw, db, N_IN: tl.constexpr, N_OUT: tl.constexpr, INS: tl.constexpr, OUTS: tl.constexpr
+):
+>>>>>>> triton
     """Add to a program's own share; nobody else touches it, so no atomics."""
-    i = tl.arange(0, I)[:, None]
-    o = tl.arange(0, O)[None, :]
+    i = tl.arange(0, INS)[:, None]
+    o = tl.arange(0, OUTS)[None, :]
     at, mask = layer + o * N_IN + i, (i < N_IN) & (o < N_OUT)
     tl.store(at, tl.load(at, mask=mask, other=0.0) + dw, mask=mask)
     at, mask = layer + N_IN * N_OUT + o, o < N_OUT
@@ -261,7 +267,7 @@ def fused_mlp(
     *,
     output_activation: str = "none",
 ) -> torch.Tensor:  # [N, Cout]
-    """Same function as the reference; x float32, float16 or bfloat16, parameters that or float32."""
+    """Same function as the reference; x float32 or 16-bit, parameters in that type or float32."""
     if x.dtype not in (torch.float32, torch.float16, torch.bfloat16):
         raise ValueError(f"`x` must be float32, float16 or bfloat16, got {x.dtype}")
     widths = (x.shape[1], *(w.shape[0] for w in weights))

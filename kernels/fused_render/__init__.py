@@ -22,6 +22,7 @@ __all__ = ["FEATURES", "Fitted", "RenderGrid", "Rendered", "fit_rays", "render_r
 
 FEATURES = 16
 MAX_BANDS = 4
+GPU_LAYERS, GPU_UNITS = 2, 128  # most hidden layers, and units of one, of backend gpu
 
 
 def render_rays(

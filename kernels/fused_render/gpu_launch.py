@@ -13,11 +13,11 @@ import triton.language as tl
 
 from nerfkit.kernels.voxel_features.grid import RenderGrid
 
+from . import GPU_LAYERS, GPU_UNITS
 from .gpu_backward import backward_kernel
 from .gpu_forward import forward_kernel
 
 FAR_AWAY = 3e38  # stands for infinity
-MAX_HIDDEN, MAX_UNITS = 2, 128
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ def network_shape(widths: Sequence[int], bands: int) -> dict[str, int]:
         ValueError: more or wider layers than the kernels take.
     """
     hidden = tuple(widths[1:-1])
-    if len(hidden) > MAX_HIDDEN or max(hidden, default=0) > MAX_UNITS:
+    if len(hidden) > GPU_LAYERS or max(hidden, default=0) > GPU_UNITS:
         raise ValueError(
-            f"backend 'gpu' takes at most {MAX_HIDDEN} hidden layers of at most {MAX_UNITS} units, "
+            f"backend 'gpu' takes at most {GPU_LAYERS} hidden layers of at most {GPU_UNITS} units, "
             f"got widths {tuple(widths)}"
         )
     units = [*hidden, 3, 3][:2]

@@ -1,6 +1,6 @@
 """The Triton importance_sample kernel; see `nerfkit.kernels.importance_sample.importance_sample`.
 
-A program has ROWS rays; tiles are [ROWS, BINS] or [ROWS, SAMPLES], both rounded up to powers of two.
+A program has ROWS rays; tiles are [ROWS, BINS] or [ROWS, SAMPLES], rounded up to powers of two.
 """
 
 import torch

@@ -3,7 +3,7 @@
 As in traverse.h a ray is mirrored so that it points to higher cells (`child ^ mirror` finds the
 child), the t of a face is computed in double from its integer coordinate, and cells that share a
 face share its t. There is no stack, which a lane could not index: each step goes down from the
-root again, all lanes together, over nodes that stay in the cache. One launch counts, a second fills.
+root again, all lanes together, over nodes that stay in the cache. One launch counts, one fills.
 """
 
 import math
@@ -120,7 +120,7 @@ def _kernel(
         4,
     )
     mirror = tl.maximum(mirror_x, 0) | tl.maximum(mirror_y, 0) | tl.maximum(mirror_z, 0)
-    alive = exists & (mirror_x >= 0) & (mirror_y >= 0) & (mirror_z >= 0) & (n_nodes > 0)
+    alive = exists & (mirror_x >= 0) & (mirror_y >= 0) & (mirror_z >= 0)
 
     zero = tl.zeros([RAYS], tl.int32)
     t = tl.zeros([RAYS], tl.float64) + near
@@ -211,7 +211,7 @@ def octree_traverse(
         *(float(near), float(min(far, FAR_AWAY)), max_leaves_per_ray or 2**62, n),
     )
     constants = {"DEPTH": depth, "RAYS": RAYS, "num_warps": WARPS}
-    programs = (triton.cdiv(n, RAYS),)
+    programs = (triton.cdiv(n, RAYS) if len(children) else 0,)
     counts = torch.zeros(n, dtype=torch.int64, device=device)
     launch(_kernel, programs, *common, counts, None, None, None, None, **constants)
     ends = counts.cumsum(0)

@@ -43,7 +43,7 @@ def _sine(angle):
 
 @triton.jit
 def frequency_value(x, kind):
-    """A column of the frequency encoding: x for kind -1, sin(2^k x) for 2 k, cos(2^k x) for 2 k + 1.
+    """Of the frequency encoding of x: x for kind -1, sin(2^k x) for 2 k, cos(2^k x) for 2 k + 1.
 
     Angles are integers, so the wrap-around of the integer is the periodicity of the sine, and a
     doubling is a shift: no large argument has to be reduced (../encodings/frequency.h).

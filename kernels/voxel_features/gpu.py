@@ -1,7 +1,8 @@
 """The Triton voxel_features kernels; see `nerfkit.kernels.voxel_features.voxel_features`.
 
 Symbols: a program has POINTS points; tiles of values are [POINTS, CHANNELS]. LEVELS has bit s set
-where there is a level of resolution >> s; a level's voxel is the finest one's shifted by s.
+where there is a level of resolution >> s, TOP is the highest; a level's voxel is the finest one's
+shifted by s.
 """
 
 import torch
@@ -53,6 +54,17 @@ def _cells(points, n_points, words, resolution, low_x, low_y, low_z, voxel, POIN
     return i, exists, px, py, pz, x, y, z, occupied
 
 
+@triton.jit
+def _in_level(px, py, pz, x, y, z, s):
+    """Cell of a level and the place in it, in [0, 1]; its edge's reciprocal in finest voxels."""
+    cx, cy, cz = x >> s, y >> s, z >> s
+    shrink = 1.0 / (tl.zeros([], tl.int32) + (1 << s)).to(tl.float32)
+    ux = px * shrink - cx.to(tl.float32)
+    uy = py * shrink - cy.to(tl.float32)
+    uz = pz * shrink - cz.to(tl.float32)
+    return cx, cy, cz, ux, uy, uz, shrink
+
+
 @triton.jit(do_not_specialize=["resolution"])
 def _forward_kernel(
     points,
@@ -67,6 +79,7 @@ def _forward_kernel(
     values,
     out,
     LEVELS: tl.constexpr,
+    TOP: tl.constexpr,
     CHANNELS: tl.constexpr,
     POINTS: tl.constexpr,
 ):
@@ -75,13 +88,11 @@ def _forward_kernel(
     )
     channel = tl.arange(0, CHANNELS)[None, :]
     total = tl.zeros([POINTS, CHANNELS], tl.float32)
-    for s in tl.static_range(10, -1, -1):  # resolutions are at most 2^10
+    for up in range(TOP + 1):  # not unrolled: the loads of one level are enough in flight
+        s = TOP - up
         if (LEVELS >> s) & 1:
             n = (resolution >> s) // 4 + 1
-            cx, cy, cz = x >> s, y >> s, z >> s
-            ux = px / (1 << s) - cx.to(tl.float32)
-            uy = py / (1 << s) - cy.to(tl.float32)
-            uz = pz / (1 << s) - cz.to(tl.float32)
+            cx, cy, cz, ux, uy, uz, _ = _in_level(px, py, pz, x, y, z, s)
             for c in tl.static_range(8):
                 row = vertex_rows(
                     tables, n, cx + (c & 1), cy + (c >> 1 & 1), cz + (c >> 2), occupied
@@ -114,6 +125,7 @@ def _backward_kernel(
     g_points,  # None: not wanted
     g_values,  # float32, added to; None: not wanted
     LEVELS: tl.constexpr,
+    TOP: tl.constexpr,
     CHANNELS: tl.constexpr,
     POINTS: tl.constexpr,
 ):
@@ -125,13 +137,11 @@ def _backward_kernel(
     gx = tl.zeros([POINTS], tl.float32)
     gy = tl.zeros([POINTS], tl.float32)
     gz = tl.zeros([POINTS], tl.float32)
-    for s in tl.static_range(10, -1, -1):  # resolutions are at most 2^10
+    for up in range(TOP + 1):  # not unrolled: the loads of one level are enough in flight
+        s = TOP - up
         if (LEVELS >> s) & 1:
             n = (resolution >> s) // 4 + 1
-            cx, cy, cz = x >> s, y >> s, z >> s
-            ux = px / (1 << s) - cx.to(tl.float32)
-            uy = py / (1 << s) - cy.to(tl.float32)
-            uz = pz / (1 << s) - cz.to(tl.float32)
+            cx, cy, cz, ux, uy, uz, shrink = _in_level(px, py, pz, x, y, z, s)
             for c in tl.static_range(8):
                 row = vertex_rows(
                     tables, n, cx + (c & 1), cy + (c >> 1 & 1), cz + (c >> 2), occupied
@@ -145,7 +155,7 @@ def _backward_kernel(
                     tl.atomic_add(g_values + at, share, mask=occupied[:, None], sem="relaxed")
                 if g_points is not None:
                     found = tl.load(values + at, mask=occupied[:, None], other=0.0)
-                    slope = tl.sum(g * found.to(tl.float32), 1) / (1 << s)
+                    slope = tl.sum(g * found.to(tl.float32), 1) * shrink
                     gx += slope * wy * wz * (1.0 if c & 1 else -1.0)
                     gy += slope * wx * wz * (1.0 if c >> 1 & 1 else -1.0)
                     gz += slope * wx * wy * (1.0 if c >> 2 else -1.0)
@@ -186,6 +196,7 @@ def _launch(kernel, points, values, grid: RenderGrid, *results) -> None:
         *(points, len(points), grid.words, grid.resolution, grid.tables),
         *(*grid.box_min, grid.voxel, values, *results),
         LEVELS=levels,
+        TOP=levels.bit_length() - 1,
         CHANNELS=channels,
         POINTS=POINTS[channels],
         num_warps=WARPS,
@@ -206,7 +217,7 @@ _GRID = "*fp32 i32 *i64 i32 *i32 fp32 fp32 fp32 fp32 "
 
 
 def _aot(channels: int, values: str) -> list[Configuration]:
-    constants = {"LEVELS": 0b11111, "CHANNELS": channels, "POINTS": POINTS[channels]}
+    constants = {"LEVELS": 0b11111, "TOP": 4, "CHANNELS": channels, "POINTS": POINTS[channels]}
     wide = (r"LDG\.E\S*(128|64)",) if channels == 16 else ()
     return [
         Configuration(

@@ -20,7 +20,14 @@ from torch import Tensor
 from nerfkit.fields.vertices import BRICK, Vertices
 from nerfkit.kernels import _native
 from nerfkit.kernels.first_hit import Occupancy, first_hit
-from nerfkit.kernels.fused_render import FEATURES, Rendered, RenderGrid, render_rays
+from nerfkit.kernels.fused_render import (
+    FEATURES,
+    GPU_LAYERS,
+    GPU_UNITS,
+    Rendered,
+    RenderGrid,
+    render_rays,
+)
 from nerfkit.kernels.level_sum import level_sum_
 from nerfkit.octree import Octree
 
@@ -55,6 +62,11 @@ class FieldShape:
     def widths(self) -> tuple[int, ...]:
         """Units of all layers of the network."""
         return (FEATURES + self.bands**2, *self.hidden, 3)
+
+    @property
+    def fits_gpu(self) -> bool:
+        """Whether the kernels of a GPU take the network."""
+        return len(self.hidden) <= GPU_LAYERS and max(self.hidden, default=0) <= GPU_UNITS
 
     @property
     def n_network(self) -> int:
@@ -116,8 +128,8 @@ class FastField:
         return self.density.device
 
     def to(self, device: torch.device) -> FastField:
-        """The field itself, or a copy of it on another device."""
-        if device == self.device:
+        """A copy on another device; the field itself if it is there, or is none for a GPU."""
+        if device == self.device or not (device.type == "cpu" or self.shape.fits_gpu):
             return self
         octree = self.octree.to(device)
         vertices = Vertices.of(octree, self.depths)

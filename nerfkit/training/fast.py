@@ -17,7 +17,7 @@ from torch import Tensor
 from nerfkit.cameras import Cameras
 from nerfkit.fields.fast import FastField, FieldShape
 from nerfkit.fields.vertices import Vertices
-from nerfkit.kernels.fused_render import FEATURES
+from nerfkit.kernels.fused_render import FEATURES, GPU_LAYERS, GPU_UNITS
 from nerfkit.octree import Octree
 from nerfkit.training.config import FitConfig
 from nerfkit.training.hull import Scene
@@ -60,7 +60,6 @@ class FastLearner:
     format = "nerfkit fast field 1"
     rate_options = "--lr-density or --lr-features"
     preview_side = 400
-    devices = ("cpu", "cuda")
 
     def __init__(
         self,
@@ -76,6 +75,12 @@ class FastLearner:
         self.finest = max(octree.depth, _finest_depth(config, octree, cameras))
         self.warned_empty = False
         self.figures = LateFigures()
+
+    @staticmethod
+    def devices(config: FitConfig) -> tuple[str, ...]:
+        units = config.hidden_units
+        fits = len(units) <= GPU_LAYERS and max(units, default=0) <= GPU_UNITS
+        return ("cpu", "cuda") if fits else ("cpu",)
 
     @classmethod
     def create(

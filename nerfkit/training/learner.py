@@ -32,15 +32,18 @@ class Learner(Protocol):
         format: names the kind of field in a run's files.
         rate_options: what to lower when a fit diverges.
         preview_side: previews have at most this many pixels a side.
-        devices: types of the devices it can be fitted on.
         field: as it is now.
     """
 
     format: ClassVar[str]
     rate_options: ClassVar[str]
     preview_side: ClassVar[int]
-    devices: ClassVar[tuple[str, ...]]
     field: Field
+
+    @staticmethod
+    def devices(config: FitConfig) -> tuple[str, ...]:
+        """Types of the devices that it can be fitted on."""
+        ...
 
     @classmethod
     def create(

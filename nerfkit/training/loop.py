@@ -68,8 +68,10 @@ def fit(config: FitConfig, started: float | None = None) -> Path:
 class _Fit:
     def __init__(self, config: FitConfig, folder: Path, started: float, reporter: Reporter) -> None:
         self.config, self.folder, self.reporter = config, folder, reporter
-        best = device.best()
-        place = best if best.type in KINDS[config.preset].devices else device.CPU
+        place = device.best()
+        if place.type not in KINDS[config.preset].devices(config):
+            reporter.say(f"preset {config.preset} with these options is fitted on the CPU")
+            place = device.CPU
         self.generator = torch.Generator(place).manual_seed(config.seed)
         dataset = load_dataset(
             data_folder(config.data), downscale=config.downscale, splits=("train",)

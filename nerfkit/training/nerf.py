@@ -50,7 +50,6 @@ class NerfLearner:
     format = "nerfkit nerf 1"
     rate_options = "--lr-network"
     preview_side = 100
-    devices = ("cpu",)
 
     def __init__(self, config: FitConfig, field: NerfField) -> None:
         self.config, self.field = config, field
@@ -59,6 +58,11 @@ class NerfLearner:
             for name in NETWORKS
             for moment in ("mean", "square")
         }
+
+    @staticmethod
+    def devices(config: FitConfig) -> tuple[str, ...]:
+        del config
+        return ("cpu",)
 
     @classmethod
     def create(
