@@ -190,13 +190,9 @@ def _backward_kernel(
 
 
 @triton.jit
-<<<<<<< HEAD
-def _add(layer, dw, db, N_IN: tl.constexpr, N_OUT: tl.constexpr, I: tl.constexpr, O: tl.constexpr):
-=======
 def _add(
     layer, dw, db, N_IN: tl.constexpr, N_OUT: tl.constexpr, INS: tl.constexpr, OUTS: tl.constexpr
 ):
->>>>>>> triton
     """Add to a program's own share; nobody else touches it, so no atomics."""
     i = tl.arange(0, INS)[:, None]
     o = tl.arange(0, OUTS)[None, :]

@@ -24,18 +24,53 @@ from .reference import NerfMlpOutput
 COMPUTE = torch.float16  # under torch.autocast its type
 ROWS = 64
 WARPS = 4
+STAGES = 1  # a second copy of the weights' blocks would leave no room for a second program
+ENCODED = 2048  # values of a program that encodes
 CHUNK = 32768
 SPLITS = 8  # programs that share the samples of one block of a gradient of the weights
 LARGEST = 16.0  # what the largest upstream gradient is scaled to, in the middle of fp16's range
 
 
 @triton.jit
-def _encoded(values, row_of, exists, REAL: tl.constexpr, PADDED: tl.constexpr):
-    """Frequency encoding of [., 3] `values` at `row_of` [ROWS, 1], widened with zeros."""
+def _keep(kept, rows, exists, columns, at, value, N: tl.constexpr):
+    column = at + tl.arange(0, N)[None, :]
+    tl.store(kept + rows * columns + column, value, mask=exists)
+
+
+@triton.jit
+def _encode_kernel(
+    values,  # [., 3]
+    indices,  # the row of each sample in `values`; None: its own
+    first,
+    n,
+    kept,
+    columns,
+    at,
+    REAL: tl.constexpr,
+    PADDED: tl.constexpr,
+    ROWS: tl.constexpr,
+):
+    """The frequency encoding, widened with zeros, to columns `at` on of the activations.
+
+    By itself, as the registers of the other kernels are full; it is a 40th of what they read.
+    """
+    local = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    rows = first + local
+    exists = rows < n
+    if indices is not None:
+        rows = tl.load(indices + rows, mask=exists, other=0)
     column = tl.arange(0, PADDED)[None, :]
     mask = exists & (column < REAL)
-    x = tl.load(values + row_of * 3 + column % 3, mask=mask, other=0.0)
-    return tl.where(mask, frequency_value(x, column // 3 - 1), 0.0)
+    x = tl.load(values + rows * 3 + column % 3, mask=mask, other=0.0)
+    value = tl.where(mask, frequency_value(x, column // 3 - 1), 0.0)
+    _keep(kept, local, exists, columns, at, value, PADDED)
+
+
+@triton.jit
+def _kept(kept, rows, exists, columns, at, N: tl.constexpr):
+    """Columns at .. at + N of the activations."""
+    column = at + tl.arange(0, N)[None, :]
+    return tl.load(kept + rows * columns + column, mask=exists, other=0.0)
 
 
 @triton.jit
@@ -68,28 +103,19 @@ def _bias(biases, column, ROWS: tl.constexpr, C: tl.constexpr):
 
 
 @triton.jit
-def _keep(kept, rows, exists, columns, at, value, N: tl.constexpr):
-    column = at + tl.arange(0, N)[None, :]
-    tl.store(kept + rows * columns + column, value, mask=exists)
-
-
-@triton.jit
 def _forward_kernel(
-    points,
-    directions,
-    ray_indices,  # None: a direction a point
     weights,  # packed, 16-bit
     biases,  # packed, float32
     first,  # sample of this launch
     n,  # the end of its samples
     rgb,  # written where not None
     sigma,
-    kept,  # activations [n - first, columns]; None: not wanted
+    kept,  # activations [n - first, columns], of which the encodings are there
     columns,
+    at_direction,  # of the encoded direction
+    KEEP: tl.constexpr,  # whether to write the others
     DEPTH: tl.constexpr,
     SKIP: tl.constexpr,
-    REAL_POSITION: tl.constexpr,
-    REAL_DIRECTION: tl.constexpr,
     POSITION: tl.constexpr,
     DIRECTION: tl.constexpr,
     HALF: tl.constexpr,
@@ -102,13 +128,12 @@ def _forward_kernel(
     local = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     rows = first + local
     exists = rows < n
-    position = _encoded(points, rows, exists, REAL_POSITION, POSITION).to(dtype)
+    position = _kept(kept, local, exists, columns, 0, POSITION)
     h0, h1 = _bias(biases, 0, ROWS, HALF), _bias(biases, HALF, ROWS, HALF)
     h0 = tl.dot(position, _block(weights, 0, 0, WIDTH, POSITION, HALF), acc=h0)
     h1 = tl.dot(position, _block(weights, 0, HALF, WIDTH, POSITION, HALF), acc=h1)
     h0, h1 = tl.maximum(h0, 0.0).to(dtype), tl.maximum(h1, 0.0).to(dtype)
-    if kept is not None:
-        _keep(kept, local, exists, columns, 0, position, POSITION)
+    if KEEP:
         _keep(kept, local, exists, columns, POSITION, h0, HALF)
         _keep(kept, local, exists, columns, POSITION + HALF, h1, HALF)
     weights += POSITION * WIDTH
@@ -116,6 +141,7 @@ def _forward_kernel(
     for layer in range(1, DEPTH):
         y0, y1 = _bias(biases, 0, ROWS, HALF), _bias(biases, HALF, ROWS, HALF)
         if layer == SKIP:
+            position = _kept(kept, local, exists, columns, 0, POSITION)
             y0 = tl.dot(position, _block(weights, 0, 0, WIDTH, POSITION, HALF), acc=y0)
             y1 = tl.dot(position, _block(weights, 0, HALF, WIDTH, POSITION, HALF), acc=y1)
             weights += POSITION * WIDTH
@@ -123,7 +149,7 @@ def _forward_kernel(
         y1 = _times(h0, h1, weights, HALF, WIDTH, y1, HALF, HALF)
         h0 = tl.maximum(y0, 0.0).to(dtype)
         h1 = tl.maximum(y1, 0.0).to(dtype)
-        if kept is not None:
+        if KEEP:
             _keep(kept, local, exists, columns, POSITION + layer * WIDTH, h0, HALF)
             _keep(kept, local, exists, columns, POSITION + layer * WIDTH + HALF, h1, HALF)
         weights += WIDTH * WIDTH
@@ -141,10 +167,7 @@ def _forward_kernel(
     f0, f1 = f0.to(dtype), f1.to(dtype)
     weights += WIDTH * WIDTH
     biases += WIDTH
-    rays = rows
-    if ray_indices is not None:
-        rays = tl.load(ray_indices + rows, mask=exists, other=0)
-    direction = _encoded(directions, rays, exists, REAL_DIRECTION, DIRECTION).to(dtype)
+    direction = _kept(kept, local, exists, columns, at_direction, DIRECTION)
     v = _times(f0, f1, weights, 0, VIEW, _bias(biases, 0, ROWS, VIEW), HALF, VIEW)
     v = tl.dot(direction, _block(weights, WIDTH, 0, VIEW, DIRECTION, VIEW), acc=v)
     v = tl.maximum(v, 0.0).to(dtype)
@@ -154,20 +177,17 @@ def _forward_kernel(
         raw = _bias(biases, 0, ROWS, OUTPUTS)
         raw = tl.dot(v, _block(weights, 0, 0, OUTPUTS, VIEW, OUTPUTS), acc=raw)
         tl.store(rgb + rows * 3 + output, raw, mask=exists & (output < 3))
-    if kept is not None:
+    if KEEP:
         at = POSITION + DEPTH * WIDTH
         _keep(kept, local, exists, columns, at, f0, HALF)
         _keep(kept, local, exists, columns, at + HALF, f1, HALF)
-        _keep(kept, local, exists, columns, at + WIDTH, direction, DIRECTION)
         _keep(kept, local, exists, columns, at + WIDTH + DIRECTION, v, VIEW)
 
 
 @triton.jit
 def _was_on(d, kept, rows, exists, columns, at, N: tl.constexpr):
     """Gradients pass a ReLU where its result was positive."""
-    column = at + tl.arange(0, N)[None, :]
-    h = tl.load(kept + rows * columns + column, mask=exists, other=0.0)
-    return tl.where(h > 0, d, 0.0)
+    return tl.where(_kept(kept, rows, exists, columns, at, N) > 0, d, 0.0)
 
 
 @triton.jit
@@ -296,9 +316,13 @@ class _NerfMlp(torch.autograd.Function):
     def forward(ctx, points, directions, ray_indices, params, config, dtype):
         n = len(points)
         rgb, sigma = points.new_empty(n, 3), points.new_empty(n)
-        packed = _pack(params, config)
+        packed, layout = _pack(params, config), Layout.of(config)
         arguments = points, directions, ray_indices
-        _forward(arguments, packed, config, dtype, 0, n, rgb, sigma, None)
+        columns = layout.position + layout.direction
+        encoded = points.new_empty(min(n, CHUNK), columns, dtype=dtype)
+        for first in range(0, n, CHUNK):
+            piece = first, min(n, first + CHUNK)
+            _forward(arguments, packed, config, piece, encoded, rgb, sigma)
         ctx.save_for_backward(*arguments, packed)
         ctx.config, ctx.dtype = config, dtype
         ctx.params = params.dtype
@@ -319,13 +343,11 @@ class _NerfMlp(torch.autograd.Function):
             kept = torch.zeros(rows, layout.activations, dtype=dtype, device=device)
             grads = torch.zeros(rows, layout.gradients, dtype=dtype, device=device)
         constants = _constants(config)
-        for name in ("REAL_POSITION", "REAL_DIRECTION"):
-            del constants[name]
         weights = packed[: layout.n_weights].to(dtype)
         products = _products(config, device)
         for first in range(0, n, CHUNK):
             end = min(n, first + CHUNK)
-            _forward(arguments, packed, config, dtype, first, end, None, None, kept)
+            _forward(arguments, packed, config, (first, end), kept, None, None)
             launch(
                 _backward_kernel,
                 (triton.cdiv(end - first, ROWS),),
@@ -333,6 +355,7 @@ class _NerfMlp(torch.autograd.Function):
                 *(grads, layout.gradients, layout.layer("sigma").start, layout.layer("rgb").start),
                 BLOCK_OUT=layout.block_out,
                 num_warps=WARPS,
+                num_stages=STAGES,
                 **constants,
             )
             launch(
@@ -349,14 +372,39 @@ class _NerfMlp(torch.autograd.Function):
         return None, None, None, d_params, None, None
 
 
-def _forward(arguments, packed, config, dtype, first, end, rgb, sigma, kept) -> None:
-    layout = Layout.of(config)
-    weights, biases = packed[: layout.n_weights].to(dtype), packed[layout.n_weights :]
+def _forward(arguments, packed, config, piece, kept, rgb, sigma) -> None:
+    """Samples piece[0] to piece[1]; the type of `kept` is that of the products.
+
+    Where rgb is None, `kept` has columns for all activations and gets them, and rgb and sigma are
+    not computed; else it has columns for the encodings alone.
+    """
+    (points, directions, ray_indices), layout = arguments, Layout.of(config)
+    columns = kept.shape[1]
+    at_direction = layout.position if rgb is not None else layout.layer("view").inputs[1][0]
+    for values, indices, at, real, wide in (
+        (points, None, 0, 3 + 6 * config.position_frequencies, layout.position),
+        (
+            *(directions, ray_indices, at_direction),
+            *(3 + 6 * config.direction_frequencies, layout.direction),
+        ),
+    ):
+        rows = ENCODED // wide
+        launch(
+            _encode_kernel,
+            (triton.cdiv(piece[1] - piece[0], rows),),
+            *(values, indices, *piece, kept, columns, at),
+            REAL=real,
+            PADDED=wide,
+            ROWS=rows,
+        )
+    weights, biases = packed[: layout.n_weights].to(kept.dtype), packed[layout.n_weights :]
     launch(
         _forward_kernel,
-        (triton.cdiv(end - first, ROWS),),
-        *(*arguments, weights, biases, first, end, rgb, sigma, kept, layout.activations),
+        (triton.cdiv(piece[1] - piece[0], ROWS),),
+        *(weights, biases, *piece, rgb, sigma, kept, columns, at_direction),
+        KEEP=rgb is None,
         num_warps=WARPS,
+        num_stages=STAGES,
         **_constants(config),
     )
 
@@ -382,8 +430,6 @@ def _constants(config: NerfMlpConfig) -> dict[str, int]:
     return {
         "DEPTH": config.depth,
         "SKIP": config.skip,
-        "REAL_POSITION": 3 + 6 * config.position_frequencies,
-        "REAL_DIRECTION": 3 + 6 * config.direction_frequencies,
         "POSITION": layout.position,
         "DIRECTION": layout.direction,
         "HALF": layout.width // 2,
@@ -430,34 +476,43 @@ def nerf_mlp(
 
 def _aot(config: NerfMlpConfig, kind: str) -> list[Configuration]:
     layout, constants = Layout.of(config), _constants(config)
-    back = {k: v for k, v in constants.items() if not k.startswith("REAL_")}
     blocks = {"BLOCK_IN": layout.block_in, "BLOCK_OUT": layout.block_out, "ROWS": ROWS}
     matrix = (r"(HMMA|HGMMA)",)
-    inputs = f"*fp32 *fp32 *i64 *{kind} *fp32 i32 i32"
+    inputs = f"*{kind} *fp32 i32 i32"
     name = f"nerf_mlp {config.depth}x{config.width} {kind}"
     return [
         Configuration(
+            f"{name} encode",
+            _encode_kernel,
+            f"*fp32 *i64 i32 i32 *{kind} i32:16 i32:16",
+            {"REAL": 63, "PADDED": 64, "ROWS": ENCODED // 64},
+            max_registers=96,
+        ),
+        Configuration(
             f"{name} forward",
             _forward_kernel,
-            f"{inputs} *fp32 *fp32 None i32:16",
-            constants,
+            f"{inputs} *fp32 *fp32 *{kind} i32:16 i32:16",
+            constants | {"KEEP": False},
             WARPS,
+            STAGES,
             wanted=matrix,
         ),
         Configuration(
             f"{name} forward, kept",
             _forward_kernel,
-            f"{inputs} None None *{kind} i32:16",
-            constants,
+            f"{inputs} None None *{kind} i32:16 i32:16",
+            constants | {"KEEP": True},
             WARPS,
+            STAGES,
             wanted=matrix,
         ),
         Configuration(
             f"{name} backward",
             _backward_kernel,
             f"*{kind} i32 i32 *fp32 *fp32 *fp32 *{kind} i32:16 *{kind} i32:16 i32:16 i32:16",
-            back | {"BLOCK_OUT": layout.block_out},
+            constants | {"BLOCK_OUT": layout.block_out},
             WARPS,
+            STAGES,
             wanted=matrix,
         ),
         Configuration(
