@@ -62,13 +62,17 @@ def synchronize() -> None:
 def median_seconds(
     call: Callable[[Any], Any], prepare: Callable[[], Any] = lambda: None, budget: float = 0.25
 ) -> float:
-    """Median time of `call(prepare())` on the device, by its events; of the host without one."""
+    """Median time of `call(prepare())` on the device, by its events; of the host without one.
+
+    A budget of 0 takes one call's time, for a trial.
+    """
     taken: list[float] = []
-    for _ in range(2):
+    fewest = 3 if budget else 1
+    for _ in range(2 if budget else 0):
         call(prepare())
     synchronize()
     began = time.perf_counter()
-    while len(taken) < 3 or (time.perf_counter() - began < budget and len(taken) < 200):
+    while len(taken) < fewest or (time.perf_counter() - began < budget and len(taken) < 200):
         arguments = prepare()
         if torch.cuda.is_available():
             first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
