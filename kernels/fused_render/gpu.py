@@ -111,7 +111,7 @@ def fit_rays(
 # of a thread: those of the programs that `Launch` counts on must fit a multiprocessor's 65536.
 _POINTERS = {
     **dict.fromkeys(("words", "tables", "levels", "last", "counter"), "*i32"),
-    **{"counts": "*i64", "touched": "*u8"},
+    **{"counts": "*i64", "touched": "*u8", "packed": "*fp16"},
 }
 _INTEGERS = ("back_stride", "n_rays", "n_levels", "finest_offset", "resolution")
 _NUMBERS = (

@@ -33,12 +33,12 @@ from .gpu_network import (
     OUT,
     add_inputs_weights,
     add_layer,
+    biases,
     gather_features,
     harmonics,
-    load_inputs_weights,
-    load_layer,
     product,
     scatter_features,
+    tile,
 )
 
 GAIN = tl.constexpr(256.0)
@@ -89,6 +89,7 @@ def backward_kernel(
     density,
     features,
     mlp,
+    packed,
     # what the forward left
     colors,
     last,
@@ -139,16 +140,13 @@ def backward_kernel(
 ):
     """Adds to the gradients; with FIT also writes `squared` [R] and raises `max_weights`."""
     n_in: tl.constexpr = FEATURES + BANDS * BANDS
-    wf, wd = load_inputs_weights(mlp, BANDS, D, H1, P1, DTYPE)
+    at_1: tl.constexpr = (FEATURES + D) * P1
     grad_wf = tl.zeros([FEATURES, P1], tl.float32)
     grad_wd = tl.zeros([D, P1], tl.float32)
     if N_HIDDEN == 1:
-        w2, b2 = load_layer(mlp + H1 * (n_in + 1), H1, 3, P1, OUT, DTYPE)
         grad_w2 = tl.zeros([P1, OUT], tl.float32)
         grad_b2 = tl.zeros([OUT], tl.float32)
     if N_HIDDEN == 2:
-        w2, b2 = load_layer(mlp + H1 * (n_in + 1), H1, H2, P1, P2, DTYPE)
-        w3, b3 = load_layer(mlp + H1 * (n_in + 1) + H2 * (H1 + 1), H2, 3, P2, OUT, DTYPE)
         grad_w2 = tl.zeros([P1, P2], tl.float32)
         grad_b2 = tl.zeros([P2], tl.float32)
         grad_w3 = tl.zeros([P2, OUT], tl.float32)
@@ -259,15 +257,21 @@ def backward_kernel(
             p, cell = locate((ox, oy, oz), (vx, vy, vz), voxel, t_wait, resolution)
             found = gather_features(features, tables, levels, n_levels, p, cell, waiting)
             x = found.to(DTYPE)
-            out_1 = product(x, wf) + product(view, wd)
+            wf = tile(packed, FEATURES, P1)
+            out_1 = product(x, wf) + product(view, tile(packed + FEATURES * P1, D, P1))
             out = out_1
-            if N_HIDDEN >= 1:
+            if N_HIDDEN == 1:
                 h_1 = tl.maximum(out_1, 0.0).to(DTYPE)
-                out_2 = product(h_1, w2) + b2
-                out = out_2
+                w2 = tile(packed + at_1, P1, OUT)
+                out = product(h_1, w2) + biases(mlp + H1 * (n_in + 1) + 3 * H1, 3, OUT)
             if N_HIDDEN == 2:
+                h_1 = tl.maximum(out_1, 0.0).to(DTYPE)
+                w2 = tile(packed + at_1, P1, P2)
+                out_2 = product(h_1, w2) + biases(mlp + H1 * (n_in + 1) + H2 * H1, H2, P2)
                 h_2 = tl.maximum(out_2, 0.0).to(DTYPE)
-                out = product(h_2, w3) + b3
+                w3 = tile(packed + at_1 + P1 * P2, P2, OUT)
+                bias = biases(mlp + H1 * (n_in + 1) + H2 * (H1 + 1) + 3 * H2, 3, OUT)
+                out = product(h_2, w3) + bias
             rgb = tl.sigmoid(out)
             g_rgb = tl.where(channel == 0, g_red[:, None], 0.0)
             g_rgb = tl.where(channel == 1, g_green[:, None], g_rgb)

@@ -21,11 +21,11 @@ from .gpu_march import (
 from .gpu_network import (
     FEATURES,
     OUT,
+    biases,
     gather_features,
     harmonics,
-    load_inputs_weights,
-    load_layer,
     product,
+    tile,
 )
 
 
@@ -113,6 +113,7 @@ def forward_kernel(
     density,
     features,
     mlp,
+    packed,
     # results
     colors,
     depths,
@@ -151,12 +152,7 @@ def forward_kernel(
 ):
     """Colours, depths and opacities; with SAVE also what the backward starts from (README.md)."""
     n_in: tl.constexpr = FEATURES + BANDS * BANDS
-    wf, wd = load_inputs_weights(mlp, BANDS, D, H1, P1, DTYPE)
-    if N_HIDDEN == 1:
-        w2, b2 = load_layer(mlp + H1 * (n_in + 1), H1, 3, P1, OUT, DTYPE)
-    if N_HIDDEN == 2:
-        w2, b2 = load_layer(mlp + H1 * (n_in + 1), H1, H2, P1, P2, DTYPE)
-        w3, b3 = load_layer(mlp + H1 * (n_in + 1) + H2 * (H1 + 1), H2, 3, P2, OUT, DTYPE)
+    at_1: tl.constexpr = (FEATURES + D) * P1
     channel = tl.arange(0, OUT)[None, :]
     finest = tables + finest_offset
 
@@ -262,11 +258,20 @@ def forward_kernel(
         if (n_waiting >= FILL) | ((n_marching == 0) & (n_waiting > 0)):
             p, cell = locate((ox, oy, oz), (vx, vy, vz), voxel, t_wait, resolution)
             found = gather_features(features, tables, levels, n_levels, p, cell, waiting)
-            out = product(found.to(DTYPE), wf) + product(view, wd)
-            if N_HIDDEN >= 1:
-                out = product(tl.maximum(out, 0.0).to(DTYPE), w2) + b2
+            # The weights are read anew each round: in registers they would cost lanes.
+            out = product(found.to(DTYPE), tile(packed, FEATURES, P1))
+            out += product(view, tile(packed + FEATURES * P1, D, P1))
+            if N_HIDDEN == 1:
+                h = tl.maximum(out, 0.0).to(DTYPE)
+                bias = biases(mlp + H1 * (n_in + 1) + 3 * H1, 3, OUT)
+                out = product(h, tile(packed + at_1, P1, OUT)) + bias
             if N_HIDDEN == 2:
-                out = product(tl.maximum(out, 0.0).to(DTYPE), w3) + b3
+                h = tl.maximum(out, 0.0).to(DTYPE)
+                bias = biases(mlp + H1 * (n_in + 1) + H2 * H1, H2, P2)
+                out_2 = product(h, tile(packed + at_1, P1, P2)) + bias
+                h = tl.maximum(out_2, 0.0).to(DTYPE)
+                bias = biases(mlp + H1 * (n_in + 1) + H2 * (H1 + 1) + 3 * H2, 3, OUT)
+                out = product(h, tile(packed + at_1 + P1 * P2, P2, OUT)) + bias
             rgb = tl.sigmoid(out)
             weight = tl.where(waiting, w_wait, 0.0)
             red += weight * tl.sum(tl.where(channel == 0, rgb, 0.0), 1)

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from nerfkit.kernels.voxel_features.grid import RenderGrid
 from . import GPU_LAYERS, GPU_UNITS
 from .gpu_backward import backward_kernel
 from .gpu_forward import forward_kernel
+from .gpu_network import OUT
 
 FAR_AWAY = 3e38  # stands for infinity
 
@@ -92,6 +94,38 @@ def network_shape(widths: Sequence[int], bands: int) -> dict[str, int]:
     }
 
 
+@functools.lru_cache(maxsize=64)
+def _places(widths: tuple[int, ...], bands: int, device: torch.device) -> torch.Tensor:
+    """For every number of `pack` its place in the flat parameters; one past their end for zeros."""
+    shape = network_shape(widths, bands)
+    h, p, n_in, nb = shape["H1"], shape["P1"], widths[0], bands**2
+    zero = sum((i + 1) * o for i, o in itertools.pairwise(widths))
+    unit = torch.arange(p)
+    feature, j = torch.arange(n_in - nb)[:, None], torch.arange(shape["D"])[:, None]
+    seen = torch.where(j == nb, h * n_in + unit, unit * n_in + n_in - nb + j)
+    tiles = [
+        torch.where(unit < h, unit * n_in + feature, zero),
+        torch.where((unit < h) & (j <= nb), seen, zero),
+    ]
+    at, rows = h * (n_in + 1), p
+    for i, (k, n) in enumerate(itertools.pairwise(widths[1:])):
+        columns = shape["P2"] if i == 0 and len(widths) == 4 else OUT.value
+        row, column = torch.arange(rows)[:, None], torch.arange(columns)
+        tiles.append(torch.where((row < k) & (column < n), at + column * k + row, zero))
+        at, rows = at + n * (k + 1), columns
+    return torch.cat([t.reshape(-1) for t in tiles]).to(device)
+
+
+def pack(mlp: torch.Tensor, widths: Sequence[int], bands: int, dtype: torch.dtype) -> torch.Tensor:
+    """The weights as the kernels read them, row by row, with zeros up to powers of two.
+
+    First layer [16, P1] for features and [D, P1] for harmonics, the biases' row behind them; then
+    [P1, 16], or [P1, P2] and [P2, 16].
+    """
+    places = _places(tuple(widths), bands, mlp.device)
+    return torch.cat([mlp, mlp.new_zeros(1)]).to(dtype)[places]
+
+
 class Scene:
     """Arguments that the kernels share, by name, checked and made contiguous."""
 
@@ -143,7 +177,7 @@ class Scene:
                     f"`{name}` must not require gradients on backend 'gpu': detach it or use "
                     "backend='reference'"
                 )
-        self.tensors = tensors
+        self.tensors, self.network = tensors, (tuple(widths), bands)
         self.n_rays, self.device = origins.shape[0], device
         levels, finest_offset = level_table(tuple(grid.resolutions.tolist()), device)
         absent = tensors["origins"]  # a pointer that is not read
@@ -186,6 +220,8 @@ class Scene:
         """Launch a persistent kernel: as many programs as there is room or rays for."""
         most = launch.programs * _processors(self.device)
         grid = (max(1, min(most, triton.cdiv(self.n_rays, launch.block))),)
+        dtype = torch.float16 if launch.half else torch.float32
+        arguments["packed"] = pack(arguments["mlp"], *self.network, dtype)
         on_cuda = self.device.type == "cuda"
         with torch.cuda.device(self.device) if on_cuda else contextlib.nullcontext():
             kernel[grid](

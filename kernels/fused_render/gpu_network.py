@@ -92,34 +92,16 @@ def scatter_features(grad_features, touched, tables, levels, n_levels, p, cell, 
 
 
 @triton.jit
-def load_inputs_weights(
-    mlp, BANDS: tl.constexpr, D: tl.constexpr, N: tl.constexpr, P: tl.constexpr, dtype: tl.constexpr
-):
-    """The first layer's weights for features [16, P] and for harmonics and bias [D, P]."""
-    n_in: tl.constexpr = FEATURES + BANDS * BANDS
-    unit = tl.arange(0, P)[None, :]
-    f, j = tl.arange(0, FEATURES)[:, None], tl.arange(0, D)[:, None]
-    wf = tl.load(mlp + unit * n_in + f, mask=unit < N, other=0.0)
-    bias = j == BANDS * BANDS
-    at = tl.where(bias, N * n_in + unit, unit * n_in + FEATURES + j)
-    wd = tl.load(mlp + at, mask=(unit < N) & (j <= BANDS * BANDS), other=0.0)
-    return wf.to(dtype), wd.to(dtype)
+def tile(packed, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """Weights [ROWS, COLUMNS] at `packed`, as `gpu_launch.pack` lays them out."""
+    return tl.load(packed + tl.arange(0, ROWS)[:, None] * COLUMNS + tl.arange(0, COLUMNS)[None, :])
 
 
 @triton.jit
-def load_layer(
-    mlp,
-    K: tl.constexpr,
-    N: tl.constexpr,
-    PK: tl.constexpr,
-    PN: tl.constexpr,
-    dtype: tl.constexpr,
-):
-    """Weights [PK, PN] and biases [1, PN] of a later layer; `mlp` points at the layer."""
-    k, n = tl.arange(0, PK)[:, None], tl.arange(0, PN)[None, :]
-    weight = tl.load(mlp + n * K + k, mask=(n < N) & (k < K), other=0.0)
-    bias = tl.load(mlp + N * K + n, mask=n < N, other=0.0)
-    return weight.to(dtype), bias.to(tl.float32)
+def biases(mlp, N: tl.constexpr, P: tl.constexpr):
+    """Biases [1, P] float32 of a layer after the first; `mlp` points at them."""
+    n = tl.arange(0, P)[None, :]
+    return tl.load(mlp + n, mask=n < N, other=0.0)
 
 
 @triton.jit
@@ -137,7 +119,7 @@ def add_layer(
 def add_inputs_weights(
     grad, gf, gd, BANDS: tl.constexpr, D: tl.constexpr, N: tl.constexpr, P: tl.constexpr
 ):
-    """Add gradients of the first layer, laid out as `load_inputs_weights` loads it."""
+    """Add gradients of the first layer, with a part for features and one for harmonics and bias."""
     n_in: tl.constexpr = FEATURES + BANDS * BANDS
     unit = tl.arange(0, P)[None, :]
     f, j = tl.arange(0, FEATURES)[:, None], tl.arange(0, D)[:, None]
