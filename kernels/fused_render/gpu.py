@@ -107,8 +107,7 @@ def fit_rays(
     return Fitted(squared_errors, *pixels.counts.unbind())
 
 
-# What is compiled in practice, and the limits that must hold (see kernels/shared/aot.py). Registers
-# of a thread: those of the programs that `Launch` counts on must fit a multiprocessor's 65536.
+# What is compiled in practice, and the limits that must hold (see kernels/shared/aot.py).
 _POINTERS = {
     **dict.fromkeys(("words", "tables", "levels", "last", "counter"), "*i32"),
     **{"counts": "*i64", "touched": "*u8", "packed": "*fp16"},
@@ -136,14 +135,12 @@ def _configuration(name, kernel, launch, features, hidden, bands=3, **constants)
         **{"DTYPE": tl.float16, "BLOCK": launch.block, "INNER": launch.inner},
         **{"FILL": launch.fill, "REGEN": launch.regen, "HAS_BACK": True},
     }
-    threads = 32 * launch.warps
-    registers = 65536 // (launch.programs * threads) // 8 * 8
     shared = 164 * 1024 // launch.programs - 1024  # of an A100
     matrix, wide = r"H(G)?MMA", r"LDG\.E\S*\.128"
     signature = _signature(kernel, constants, features)
     return (
         *(f"fused_render {name}", kernel, signature, constants, launch.warps, 3),
-        *(min(255, registers), shared, 0, (matrix, wide)),
+        *(launch.registers, shared, 0, (matrix, wide), launch.registers),
     )
 
 

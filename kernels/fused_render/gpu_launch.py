@@ -33,6 +33,7 @@ class Launch:
         regen: lanes that must be idle before they take new rays.
         warps: of a program.
         programs: a multiprocessor.
+        registers: of a thread, at most; 65536 / registers threads share a multiprocessor.
         half: operands of the products are float16; otherwise float32.
     """
 
@@ -42,12 +43,13 @@ class Launch:
     regen: int
     warps: int
     programs: int
+    registers: int = 255
     half: bool = True
 
 
 # 16 and 8 warps a multiprocessor, as registers allow without spills (tests hold them to it); twice
 # the warps a ray halves the tiles' share of a thread. Not tuned on a card.
-FORWARD = Launch(block=128, inner=4, fill=64, regen=32, warps=8, programs=2)
+FORWARD = Launch(block=128, inner=4, fill=64, regen=32, warps=8, programs=2, registers=128)
 BACKWARD = Launch(block=64, inner=4, fill=32, regen=16, warps=4, programs=2)
 
 
@@ -233,6 +235,7 @@ class Scene:
                 FILL=launch.fill,
                 REGEN=launch.regen,
                 num_warps=launch.warps,
+                maxnreg=launch.registers,
             )
 
     def forward(self, field: dict[str, torch.Tensor], save: bool, launch: Launch) -> "Pixels":

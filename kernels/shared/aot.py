@@ -31,6 +31,7 @@ class Configuration(NamedTuple):
         max_shared: bytes of a program.
         max_stack: bytes of a thread; more than 0 means spills, or arrays indexed at run time.
         wanted: what must occur in the machine code, as regular expressions on instruction names.
+        maxnreg: registers of a thread that the compiler is held to, as launched.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Configuration(NamedTuple):
     max_shared: int = 100 * 1024
     max_stack: int = 0
     wanted: tuple[str, ...] = ()
+    maxnreg: int | None = None
 
 
 class Report(NamedTuple):
@@ -98,7 +100,11 @@ def compile_for(configuration: Configuration, capability: int) -> Report:
     compiled = triton.compile(
         ASTSource(configuration.kernel, signature, constants, attributes),
         target=GPUTarget("cuda", capability, 32),
-        options={"num_warps": configuration.num_warps, "num_stages": configuration.num_stages},
+        options={
+            "num_warps": configuration.num_warps,
+            "num_stages": configuration.num_stages,
+            "maxnreg": configuration.maxnreg,
+        },
     )
     tools = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
     with tempfile.TemporaryDirectory() as folder:
