@@ -114,7 +114,7 @@ SHAPES = {
 }
 
 
-# Worst measured, interpreted: see the README.
+# Worst measured, interpreted: pixels 6.4e-7 and 3.4e-6, gradients 3.1e-6 and 8.2e-7.
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_pixels_and_gradients_match_the_reference(shape):
     scene = Scene(*shape)
@@ -137,7 +137,7 @@ def test_fit_matches_the_reference(half):
     got = {k: v.cpu() for k, v in got.items()}
     assert torch.equal(got.pop("features_touched"), want.pop("features_touched"))
     assert_close("max_weights", got.pop("max_weights"), want.pop("max_weights"), 1e-5, 1e-5)
-    rel = 3e-3 if half else 1e-5
+    rel = 3e-3 if half else 1e-5  # 4.7e-4 (dmlp), 4.8e-7
     assert_gradients_close(got, want, rel=rel, abs=rel)
     assert_close("squared", got_fitted[0].cpu(), want_fitted[0], rel=rel, abs=rel)
     assert tuple(int(n) for n in got_fitted[1:]) == want_fitted[1:]
