@@ -50,15 +50,26 @@ def as_columns(p):
 
 
 @triton.jit
-def level_terms(tables, levels, level, p, cell):
-    """The level's table, and the `cell_terms` of points in it (given in finest voxels)."""
+def level_terms(tables, levels, level, upper, p, cell):
+    """The level's table, and the `cell_terms` of points in it (given in finest voxels).
+
+    With those of z for the lower or upper four corners alone, so that corner c < 4 is one of them:
+    eight records at once would take the registers of as many more warps.
+    """
     shift = tl.load(levels + level * 3)
     n = tl.load(levels + level * 3 + 1)
     table = tables + tl.load(levels + level * 3 + 2)
     edge = (1 << shift).to(tl.float32)
     p = p[0] / edge, p[1] / edge, p[2] / edge
     cell = cell[0] >> shift, cell[1] >> shift, cell[2] >> shift
-    return table, cell_terms(p, cell, n)
+    weights, bricks, inner = cell_terms(p, cell, n)
+    weight = weights[4] + (weights[5] - weights[4]) * upper
+    brick = bricks[4] + (bricks[5] - bricks[4]) * upper
+    place = inner[4] + (inner[5] - inner[4]) * upper
+    weights = weights[0], weights[1], weights[2], weights[3], weight
+    bricks = bricks[0], bricks[1], bricks[2], bricks[3], brick
+    inner = inner[0], inner[1], inner[2], inner[3], place
+    return table, (weights, bricks, inner)
 
 
 @triton.jit
@@ -67,9 +78,9 @@ def gather_features(features, tables, levels, n_levels, p, cell, mask):
     channel = tl.arange(0, FEATURES)[None, :]
     p, cell, mask = as_columns(p), as_columns(cell), mask[:, None]
     found = tl.zeros([mask.shape[0], FEATURES], tl.float32)
-    for level in range(n_levels):
-        table, terms = level_terms(tables, levels, level, p, cell)
-        for c in tl.static_range(8):
+    for half in range(2 * n_levels):
+        table, terms = level_terms(tables, levels, half >> 1, half & 1, p, cell)
+        for c in tl.static_range(4):
             row, weight = corner(terms, table, c, mask)
             record = tl.load(features + row * FEATURES + channel, mask=mask, other=0.0)
             found += weight * record.to(tl.float32)
@@ -82,9 +93,9 @@ def scatter_features(grad_features, touched, tables, levels, n_levels, p, cell, 
     channel = tl.arange(0, FEATURES)[None, :]
     p, cell, mask = as_columns(p), as_columns(cell), mask[:, None]
     one = tl.full([mask.shape[0], 1], 1, tl.uint8)
-    for level in range(n_levels):
-        table, terms = level_terms(tables, levels, level, p, cell)
-        for c in tl.static_range(8):
+    for half in range(2 * n_levels):
+        table, terms = level_terms(tables, levels, half >> 1, half & 1, p, cell)
+        for c in tl.static_range(4):
             row, weight = corner(terms, table, c, mask)
             at = grad_features + row * FEATURES + channel
             tl.atomic_add(at, weight * gradient, mask=mask, sem="relaxed")
