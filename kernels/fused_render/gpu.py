@@ -6,7 +6,8 @@ from torch.autograd.function import once_differentiable
 
 from .gpu_backward import backward_kernel
 from .gpu_forward import forward_kernel
-from .gpu_launch import BACKWARD, FORWARD, Launch, Scene, network_shape
+from .gpu_launch import Launch, Scene, network_shape
+from .gpu_launch import launches as usual
 from .reference import Fitted, Rendered
 
 
@@ -58,13 +59,11 @@ class _RenderRays(torch.autograd.Function):
         return g_background, *(g.to(x.dtype) if n else None for g, x, n in kept), None, None
 
 
-def render_rays(
-    *args, launches: tuple[Launch, Launch] = (FORWARD, BACKWARD), **settings
-) -> Rendered:
+def render_rays(*args, launches: tuple[Launch, Launch] | None = None, **settings) -> Rendered:
     """Same function as the reference; float32, features in 16 bits if given so."""
     scene = Scene(*args, **settings)
     watched = [scene.tensors[name] for name in ("backgrounds", "density", "features", "mlp")]
-    return Rendered(*_RenderRays.apply(*watched, scene, launches))
+    return Rendered(*_RenderRays.apply(*watched, scene, launches or usual(scene.widths)))
 
 
 def fit_rays(
@@ -78,7 +77,7 @@ def fit_rays(
     grad_mlp: torch.Tensor,
     features_touched: torch.Tensor,
     max_weights: torch.Tensor | None,
-    launches: tuple[Launch, Launch] = (FORWARD, BACKWARD),
+    launches: tuple[Launch, Launch] | None = None,
     **settings,
 ) -> Fitted:
     """Same function as the reference, float32 only.
@@ -89,6 +88,7 @@ def fit_rays(
         raise ValueError(f"`targets` must be float32 on backend 'gpu', got {targets.dtype}")
     with torch.no_grad():
         scene = Scene(origins, directions, *field, **settings)
+        launches = launches or usual(scene.widths)
         pixels = scene.forward(scene.field(), True, launches[0])
         squared_errors = torch.empty(scene.n_rays, device=scene.device)
         if scene.n_rays:
@@ -129,7 +129,7 @@ def _signature(kernel, constants: dict, features: str) -> str:
     return " ".join(types)
 
 
-def _configuration(name, kernel, launch, features, hidden, bands=3, **constants) -> tuple:
+def _configuration(name, kernel, launch, features, hidden, stack=0, bands=3, **constants) -> tuple:
     constants |= {
         **network_shape((16 + bands**2, *hidden, 3), bands),
         **{"DTYPE": tl.float16, "BLOCK": launch.block, "INNER": launch.inner},
@@ -140,21 +140,28 @@ def _configuration(name, kernel, launch, features, hidden, bands=3, **constants)
     signature = _signature(kernel, constants, features)
     return (
         *(f"fused_render {name}", kernel, signature, constants, launch.warps, 3),
-        *(launch.registers, shared, 0, (matrix, wide), launch.registers),
+        *(launch.registers, shared, stack, (matrix, wide), launch.registers),
     )
+
+
+# Bytes of stack a thread, used once a round and never in an inner loop, by hidden layers: of the
+# forward, and of the backward on sm_80, where operands of products take registers.
+_STACK = {1: (0, 160), 2: (96, 1024)}
 
 
 def _configurations() -> list[tuple]:
     found = []
     for hidden in ((64,), (64, 64)):
         units = " ".join(map(str, hidden))
-        frame = {"HAS_JITTER": False, "SAVE": False}
-        fit = {"HAS_JITTER": True, "SAVE": True}
-        back = {"HAS_JITTER": True, "FIT": True, "HAS_MAX": True}
+        forward, backward = usual((25, *hidden, 3))
+        few, many = _STACK[len(hidden)]
+        frame = {"HAS_JITTER": False, "SAVE": False, "stack": few}
+        fit = {"HAS_JITTER": True, "SAVE": True, "stack": few}
+        back = {"HAS_JITTER": True, "FIT": True, "HAS_MAX": True, "stack": many}
         found += [
-            _configuration(f"frame {units}", forward_kernel, FORWARD, "*fp16", hidden, **frame),
-            _configuration(f"fit {units}", forward_kernel, FORWARD, "*fp32", hidden, **fit),
-            _configuration(f"gradient {units}", backward_kernel, BACKWARD, "*fp32", hidden, **back),
+            _configuration(f"frame {units}", forward_kernel, forward, "*fp16", hidden, **frame),
+            _configuration(f"fit {units}", forward_kernel, forward, "*fp32", hidden, **fit),
+            _configuration(f"gradient {units}", backward_kernel, backward, "*fp32", hidden, **back),
         ]
     return found
 

@@ -47,10 +47,16 @@ class Launch:
     half: bool = True
 
 
-# 16 and 8 warps a multiprocessor, as registers allow without spills (tests hold them to it); twice
-# the warps a ray halves the tiles' share of a thread. Not tuned on a card.
+# 16 and 8 warps a multiprocessor, as registers allow without spills in inner loops (tests hold them
+# to it); twice the warps a ray halves the tiles' share of a thread. Not tuned on a card.
 FORWARD = Launch(block=128, inner=4, fill=64, regen=32, warps=8, programs=2, registers=128)
 BACKWARD = Launch(block=64, inner=4, fill=32, regen=16, warps=4, programs=2)
+BACKWARD_DEEP = Launch(block=128, inner=4, fill=64, regen=32, warps=8, programs=1)
+
+
+def launches(widths: Sequence[int]) -> tuple[Launch, Launch]:
+    """Of the forward and of the backward kernel, for a network of these widths."""
+    return FORWARD, BACKWARD if len(widths) < 4 else BACKWARD_DEEP
 
 
 @functools.lru_cache(maxsize=64)
@@ -179,7 +185,7 @@ class Scene:
                     f"`{name}` must not require gradients on backend 'gpu': detach it or use "
                     "backend='reference'"
                 )
-        self.tensors, self.network = tensors, (tuple(widths), bands)
+        self.tensors, self.widths, self.bands = tensors, tuple(widths), bands
         self.n_rays, self.device = origins.shape[0], device
         levels, finest_offset = level_table(tuple(grid.resolutions.tolist()), device)
         absent = tensors["origins"]  # a pointer that is not read
@@ -223,7 +229,7 @@ class Scene:
         most = launch.programs * _processors(self.device)
         grid = (max(1, min(most, triton.cdiv(self.n_rays, launch.block))),)
         dtype = torch.float16 if launch.half else torch.float32
-        arguments["packed"] = pack(arguments["mlp"], *self.network, dtype)
+        arguments["packed"] = pack(arguments["mlp"], self.widths, self.bands, dtype)
         on_cuda = self.device.type == "cuda"
         with torch.cuda.device(self.device) if on_cuda else contextlib.nullcontext():
             kernel[grid](

@@ -54,6 +54,7 @@ class Report(NamedTuple):
     stack: int
     shared: int
     instructions: dict[str, int]  # by name with modifiers, such as LDG.E.128
+    inner_spills: int = 0  # loads and stores of the stack in loops that hold no other loop
 
     def count(self, pattern: str) -> int:
         """How many instructions have a name that `pattern` matches from the start."""
@@ -71,6 +72,8 @@ class Report(NamedTuple):
             for name, limit in limits.items()
             if getattr(self, name) > limit
         ]
+        if self.inner_spills:
+            found.append(f"{self.inner_spills} spills in inner loops")
         missing = [p for p in wanted.wanted if not self.count(p)]
         return found + [f"no instruction {p}" for p in missing]
 
@@ -119,7 +122,25 @@ def compile_for(configuration: Configuration, capability: int) -> Report:
         numbers["STACK"],
         compiled.metadata.shared,
         dict(collections.Counter(names)),
+        _inner_spills(code),
     )
+
+
+def _inner_spills(code: str) -> int:
+    labels, jumps, spills, place = {}, [], [], 0
+    for line in code.splitlines():
+        if label := re.match(r"(\.L_x_\d+):", line):
+            labels[label.group(1)] = place
+        elif found := re.match(r"\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)(.*)", line):
+            place += 1
+            target = re.search(r"\.L_x_\d+", found.group(2))
+            if found.group(1).startswith("BRA") and target:
+                jumps.append((target.group(), place))
+            elif found.group(1).startswith(("LDL", "STL")):
+                spills.append(place)
+    loops = [(labels[to], at) for to, at in jumps if to in labels and labels[to] < at]
+    inner = [a for a in loops if not any(a[0] <= b[0] and b[1] <= a[1] and a != b for b in loops)]
+    return sum(any(first < at <= last for first, last in inner) for at in spills)
 
 
 def _run(tool: Path, *arguments: str) -> str:

@@ -206,4 +206,4 @@ def test_compiles_within_its_budgets(arch, tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     rows = json.loads(report.read_text())
-    assert len(rows) == len(gpu.AOT) and not any(row["stack"] for row in rows)
+    assert len(rows) == len(gpu.AOT) and not any(row["inner_spills"] for row in rows)
