@@ -39,7 +39,7 @@ def configurations(ops: list[str]) -> list[tuple[str, Configuration]]:
         if _backend.missing(op, "gpu") == f"{op} has no gpu kernel":
             continue
         module = importlib.import_module(f"nerfkit.kernels.{op}.gpu")
-        found += [(op, Configuration(*entry)) for entry in module.AOT]
+        found += [(op, configuration) for configuration in module.AOT]
     return found
 
 

@@ -7,7 +7,7 @@ number i + 5 j + 25 k. B stored blocks; block 0 is empty and stands for all that
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from scipy.ndimage import distance_transform_cdt
@@ -91,6 +91,12 @@ class BakedGrid:
     records: Tensor
     levels: Tensor
     views: Tensor
+
+    def to(self, device: torch.device) -> BakedGrid:
+        """The same on another device."""
+        values = vars(self).items()
+        moved = {k: v.to(device) for k, v in values if isinstance(v, Tensor)}
+        return replace(self, **moved)
 
     @staticmethod
     def of(

@@ -230,6 +230,7 @@ class _FusedMlp(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, d_out):
         x, packed = ctx.saved_tensors
+        widths = ctx.constants["WIDTHS"]
         dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         programs, trips = _share(x, BACKWARD_ROWS)
         partial = packed.new_zeros(programs, len(packed))
@@ -240,7 +241,7 @@ class _FusedMlp(torch.autograd.Function):
             KEEP=_keep(ctx.constants["PADDED"], x.dtype),
             TRIPS=trips,
             ROWS=BACKWARD_ROWS,
-            num_warps=4,
+            num_warps=_warps(widths),
             num_stages=STAGES,
             **ctx.constants,
         )
@@ -330,7 +331,7 @@ def _aot(
             f"*{kind} *fp32 i32 *{kind} *{kind} *fp32 i32",
             constants
             | {"KEEP": _keep(constants["PADDED"], dtype), "TRIPS": 64, "ROWS": BACKWARD_ROWS},
-            4,
+            _warps(widths),
             STAGES,
             max_stack=stack[1],
             wanted=matrix,

@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from nerfkit.kernels.shared.aot import Configuration
 from nerfkit.kernels.shared.triton_launch import launch
 
-from .config import NerfMlpConfig
+from .config import GPU_UNITS, NerfMlpConfig
 from .gpu_kernels import backward_kernel, encode_kernel, forward_kernel, weights_kernel
 from .gpu_layout import OUTPUTS, Layout
 from .reference import NerfMlpOutput
@@ -31,16 +31,19 @@ LARGEST = 16.0  # what the largest upstream gradient is scaled to, in the middle
 
 class _NerfMlp(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, points, directions, ray_indices, params, config, dtype):
+    def forward(ctx, points, directions, ray_indices, params, config, dtype, known):
         n = len(points)
-        rgb, sigma = points.new_empty(n, 3), points.new_empty(n)
         packed, layout = _pack(params, config), Layout.of(config)
         arguments = points, directions, ray_indices
-        columns = layout.position + layout.direction
-        encoded = points.new_empty(min(n, CHUNK), columns, dtype=dtype)
-        for first in range(0, n, CHUNK):
-            piece = first, min(n, first + CHUNK)
-            _forward(arguments, packed, config, piece, encoded, rgb, sigma)
+        if known is None:
+            rgb, sigma = points.new_empty(n, 3), points.new_empty(n)
+            columns = layout.position + layout.direction
+            encoded = points.new_empty(min(n, CHUNK), columns, dtype=dtype)
+            for first in range(0, n, CHUNK):
+                piece = first, min(n, first + CHUNK)
+                _forward(arguments, packed, config, piece, encoded, rgb, sigma)
+        else:
+            rgb, sigma = (values.detach().clone() for values in known)
         ctx.save_for_backward(*arguments, packed)
         ctx.config, ctx.dtype = config, dtype
         ctx.params = params.dtype
@@ -88,7 +91,7 @@ class _NerfMlp(torch.autograd.Function):
                 num_warps=WARPS,
             )
         d_params = partial.sum(0)[_places(config, device)].to(ctx.params)
-        return None, None, None, d_params, None, None
+        return None, None, None, d_params, None, None, None
 
 
 def _forward(arguments, packed, config, piece, kept, rgb, sigma) -> None:
@@ -172,6 +175,7 @@ def nerf_mlp(
     *,
     ray_indices: torch.Tensor | None,
     config: NerfMlpConfig,
+    known: NerfMlpOutput | None = None,
 ) -> NerfMlpOutput:
     """Same function as the reference in 16 bits (the type of params or autocast, else float16)."""
     for name, tensor in (("points", points), ("directions", directions)):
@@ -184,8 +188,8 @@ def nerf_mlp(
             )
     if params.dtype not in (torch.float32, torch.float16, torch.bfloat16):
         raise ValueError(f"params must be float32, float16 or bfloat16, got {params.dtype}")
-    if max(config.width, config.view_width) > 256:
-        raise ValueError(f"backend 'gpu' takes at most 256 units a layer, got {config}")
+    if max(config.width, config.view_width) > GPU_UNITS:
+        raise ValueError(f"backend 'gpu' takes at most {GPU_UNITS} units a layer, got {config}")
     dtype = COMPUTE if params.dtype == torch.float32 else params.dtype
     if torch.is_autocast_enabled("cuda"):
         dtype = torch.get_autocast_dtype("cuda")
@@ -196,6 +200,7 @@ def nerf_mlp(
         params,
         config,
         dtype,
+        known,
     )
     return NerfMlpOutput(*outputs)
 

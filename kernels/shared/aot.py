@@ -30,8 +30,10 @@ class Configuration(NamedTuple):
         max_registers: of a thread. 65536 / (registers x threads) programs share a processor.
         max_shared: bytes of a program.
         max_stack: bytes of a thread; more than 0 means spills, or arrays indexed at run time.
+        max_inner_spills: loads and stores of the stack in loops that hold no other loop.
         wanted: what must occur in the machine code, as regular expressions on instruction names.
         archs: compute capabilities that it is launched on; none: all.
+        maxnreg: registers of a thread that the compiler is held to, as launched.
     """
 
     name: str
@@ -43,8 +45,10 @@ class Configuration(NamedTuple):
     max_registers: int = 255
     max_shared: int = 100 * 1024
     max_stack: int = 0
+    max_inner_spills: int = 0
     wanted: tuple[str, ...] = ()
     archs: tuple[int, ...] = ()
+    maxnreg: int | None = None
 
 
 class Report(NamedTuple):
@@ -54,6 +58,7 @@ class Report(NamedTuple):
     stack: int
     shared: int
     instructions: dict[str, int]  # by name with modifiers, such as LDG.E.128
+    inner_spills: int = 0
 
     def count(self, pattern: str) -> int:
         """How many instructions have a name that `pattern` matches from the start."""
@@ -65,6 +70,7 @@ class Report(NamedTuple):
             "registers": wanted.max_registers,
             "shared": wanted.max_shared,
             "stack": wanted.max_stack,
+            "inner_spills": wanted.max_inner_spills,
         }
         found = [
             f"{name} {getattr(self, name)}, at most {limit} allowed"
@@ -100,7 +106,11 @@ def compile_for(configuration: Configuration, capability: int) -> Report:
     compiled = triton.compile(
         ASTSource(configuration.kernel, signature, constants, attributes),
         target=GPUTarget("cuda", capability, 32),
-        options={"num_warps": configuration.num_warps, "num_stages": configuration.num_stages},
+        options={
+            "num_warps": configuration.num_warps,
+            "num_stages": configuration.num_stages,
+            "maxnreg": configuration.maxnreg,
+        },
     )
     tools = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
     with tempfile.TemporaryDirectory() as folder:
@@ -115,7 +125,25 @@ def compile_for(configuration: Configuration, capability: int) -> Report:
         numbers["STACK"],
         compiled.metadata.shared,
         dict(collections.Counter(names)),
+        _inner_spills(code),
     )
+
+
+def _inner_spills(code: str) -> int:
+    labels, jumps, spills, place = {}, [], [], 0
+    for line in code.splitlines():
+        if label := re.match(r"(\.L_x_\d+):", line):
+            labels[label.group(1)] = place
+        elif found := re.match(r"\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)(.*)", line):
+            place += 1
+            target = re.search(r"\.L_x_\d+", found.group(2))
+            if found.group(1).startswith("BRA") and target:
+                jumps.append((target.group(), place))
+            elif found.group(1).startswith(("LDL", "STL")):
+                spills.append(place)
+    loops = [(labels[to], at) for to, at in jumps if to in labels and labels[to] < at]
+    inner = [a for a in loops if not any(a[0] <= b[0] and b[1] <= a[1] and a != b for b in loops)]
+    return sum(any(first < at <= last for first, last in inner) for at in spills)
 
 
 def _run(tool: Path, *arguments: str) -> str:

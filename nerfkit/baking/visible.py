@@ -64,6 +64,10 @@ class _Watcher:
         )
         self.max_weights = torch.zeros(len(self.field.grid.words), 64)
 
+    @property
+    def device(self) -> torch.device:
+        return self.field.device
+
     def render(self, origins: Tensor, directions: Tensor, background: Tensor) -> Rendered:
         return render_baked(
             *(origins, directions, self.field.grid),

@@ -179,7 +179,7 @@ def _upstream(case: Case) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         outputs = _tensors(case.run("reference", **_copies(case)))
-    return [torch.randn(t.shape, generator=generator) for t in outputs]
+    return [torch.randn(t.shape, generator=generator).to(t) for t in outputs]
 
 
 def _call(case: Case, backend: str, upstream: list[Tensor], inputs: dict[str, Tensor]) -> Any:

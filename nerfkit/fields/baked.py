@@ -6,9 +6,11 @@ alone: FastNeRF's factorisation (2103.10380, eq. 2) with functions beta found fo
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from nerfkit.kernels.baked_render import BakedGrid, Layout, Rendered, render_baked
@@ -64,6 +66,22 @@ class BakedField:
             octree, layout, density, shape.density_range, colors, levels, views
         )
         self._nodes = Occupancy.of(octree.above(HIT_DEPTH))
+
+    @property
+    def device(self) -> torch.device:
+        return self.grid.words.device
+
+    def to(self, device: torch.device) -> BakedField:
+        """A copy that renders on another device; the field itself if it is there.
+
+        What is stored stays where it was: only `grid` is read by kernels.
+        """
+        if device == self.device:
+            return self
+        moved = copy.copy(self)
+        moved.grid = self.grid.to(device)
+        moved._nodes = Occupancy.of(self.octree.above(HIT_DEPTH).to(device))
+        return moved
 
     def hits(self, origins: Tensor, directions: Tensor) -> Tensor:
         """Which of the rays [R, 3] come close to an occupied leaf: [R] bool."""

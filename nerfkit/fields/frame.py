@@ -11,19 +11,21 @@ import torch
 from torch import Tensor
 
 from nerfkit.cameras import Cameras, Rays
+from nerfkit.device import CPU
 from nerfkit.fields.field import Field
 
 # Pixels a side. Rays of a tile meet the same voxels, which then are in the cache, and some kernels
 # skip empty space for 16 or 64 of them together.
 TILE, SMALL_TILE = 8, 4
-PIECE = 1 << 17  # rays made at a time
+# Rays made at a time: as many as the caches like, or a whole image, for a launch costs the same.
+PIECE = {"cpu": 1 << 17, "cuda": 1 << 21}
 TRANSPARENT = 1e-3
 
 
 def render_frame(
     field: Field, camera: Cameras, background: Tensor, outputs: Sequence[str]
 ) -> dict[str, Tensor]:
-    """Render one camera (a `Cameras` of length one).
+    """Render one camera (a `Cameras` of length one), on the device of the field.
 
     Args:
         background: [3].
@@ -31,9 +33,10 @@ def render_frame(
             ray, 0 where nothing was hit; normal [H, W, 3], unit, 0 where nothing was hit.
     """
     height, width = int(camera.height[0]), int(camera.width[0])
-    back = _tiled(height, width)[1]
+    background = background.to(field.device)
+    back = _tiled(height, width, field.device)[1]
     parts = []
-    for rays in _pieces(camera):
+    for rays in _pieces(camera, field.device):
         parts.append((rays, field.render(rays.origins, rays.directions, background)))
     images: dict[str, Tensor] = {}
 
@@ -56,27 +59,27 @@ def render_frame(
     return {name: images[name] for name in outputs}
 
 
-def frame_rays(camera: Cameras) -> Rays:
+def frame_rays(camera: Cameras, device: torch.device = CPU) -> Rays:
     """Rays [H * W, 3] of one camera, tile by tile."""
-    pieces = list(_pieces(camera))
+    pieces = list(_pieces(camera, device))
     return Rays(torch.cat([p.origins for p in pieces]), torch.cat([p.directions for p in pieces]))
 
 
 def in_tiles(image: Tensor) -> Tensor:
     """Pixels [H * W, C] of an image [H, W, C] in the order of `frame_rays`."""
-    x, y = (_tiled(*image.shape[:2])[0] - 0.5).long().unbind(1)
+    x, y = (_tiled(*image.shape[:2], image.device)[0] - 0.5).long().unbind(1)
     return image[y, x]
 
 
-def _pieces(camera: Cameras) -> Iterator[Rays]:
-    pose = camera.c2w[0].float()
-    for local in _local_directions(_lens(camera)).split(PIECE):
+def _pieces(camera: Cameras, device: torch.device) -> Iterator[Rays]:
+    pose = camera.c2w[0].float().to(device)
+    for local in _local_directions(_lens(camera), device).split(PIECE[device.type]):
         directions = local @ pose[:, :3].T
         yield Rays(pose[:, 3].expand_as(directions), directions)
 
 
 @functools.lru_cache(maxsize=4)
-def _tiled(height: int, width: int) -> tuple[Tensor, Tensor]:
+def _tiled(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Pixel centres [H * W, 2] tile by tile, and where in that order each pixel is, row by row."""
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     across = -(-width // TILE)
@@ -87,7 +90,7 @@ def _tiled(height: int, width: int) -> tuple[Tensor, Tensor]:
     pixels = torch.stack([x.reshape(-1)[order], y.reshape(-1)[order]], 1).float() + 0.5
     back = torch.empty_like(order)
     back[order] = torch.arange(len(order))
-    return pixels, back
+    return pixels.to(device), back.to(device)
 
 
 # Of a lens: width, height, fx, fy, cx, cy, model, distortion. A camera path has one or few.
@@ -101,7 +104,7 @@ def _lens(camera: Cameras) -> Lens:
 
 
 @functools.lru_cache(maxsize=2)
-def _local_directions(lens: Lens) -> Tensor:
+def _local_directions(lens: Lens, device: torch.device) -> Tensor:
     """Unit directions [H * W, 3] in camera axes, in the order of the tiles."""
     width, height, *numbers, model, distortion = lens
     fx, fy, cx, cy = (torch.tensor([x], dtype=torch.float64) for x in numbers)
@@ -116,8 +119,8 @@ def _local_directions(lens: Lens) -> Tensor:
         model=[model],
         distortion=torch.tensor([distortion], dtype=torch.float64),
     )
-    pixels = _tiled(height, width)[0]
-    return camera.rays(torch.zeros(len(pixels), dtype=torch.int64), pixels).directions
+    pixels = _tiled(height, width, device)[0]
+    return camera.rays(torch.zeros(1, dtype=torch.int64, device=device), pixels).directions
 
 
 def _normals(points: Tensor, solid: Tensor, camera: Cameras) -> Tensor:
@@ -128,7 +131,7 @@ def _normals(points: Tensor, solid: Tensor, camera: Cameras) -> Tensor:
     across, down = _difference(points, solid, 1), _difference(points, solid, 0)
     normal = torch.linalg.cross(down, across)
     normal = normal / normal.norm(dim=-1, keepdim=True).clamp_min(1e-20)
-    towards = camera.c2w[0, :, 3].float() - points
+    towards = camera.c2w[0, :, 3].to(points) - points
     normal = torch.where((normal * towards).sum(-1, keepdim=True) < 0, -normal, normal)
     return normal * solid[..., None]
 

@@ -38,8 +38,13 @@ class Vertices:
 
     @staticmethod
     def of(octree: Octree, depths: list[int]) -> Vertices:
-        """Corners of the nodes at `depths` (ascending; the last is the octree's depth)."""
-        codes, tables, coords, offset = [], [], [torch.zeros(1, 3, dtype=torch.int64)], 1
+        """Corners of the nodes at `depths` (ascending; the last is the octree's depth).
+
+        On the device of `octree`, but for `resolutions`, which the host reads.
+        """
+        device = octree.device
+        coords = [torch.zeros(1, 3, dtype=torch.int64, device=device)]
+        codes, tables, offset = [], [], 1
         for depth in depths:
             nodes = octree.nodes_at(depth)
             # A node's corners lie in its own brick; at the brick's upper faces in the next as well.
@@ -53,9 +58,11 @@ class Vertices:
             level = torch.unique(torch.cat(found))
             n = (1 << depth) // 4 + 1
             bricks = morton_decode(level)
-            table = torch.zeros(n**3, dtype=torch.int32)
+            table = torch.zeros(n**3, dtype=torch.int32, device=device)
             flat = (bricks[:, 2] * n + bricks[:, 1]) * n + bricks[:, 0]
-            table[flat] = torch.arange(offset, offset + len(level), dtype=torch.int32)
+            table[flat] = torch.arange(
+                offset, offset + len(level), dtype=torch.int32, device=device
+            )
             codes.append(level)
             tables.append(table)
             coords.append(bricks)
