@@ -12,10 +12,11 @@ import triton
 from torch.autograd.function import once_differentiable
 
 from nerfkit.kernels.shared.aot import Configuration
+from nerfkit.kernels.shared.triton_dense import weights_kernel
 from nerfkit.kernels.shared.triton_launch import launch
 
 from .config import GPU_UNITS, NerfMlpConfig
-from .gpu_kernels import backward_kernel, encode_kernel, forward_kernel, weights_kernel
+from .gpu_kernels import backward_kernel, encode_kernel, forward_kernel
 from .gpu_layout import OUTPUTS, Layout
 from .reference import NerfMlpOutput
 

@@ -19,7 +19,6 @@ if not torch.cuda.is_available():
 pytest.importorskip("triton", reason="Triton is not installed")
 
 from closeness import assert_close, assert_gradients_close
-from quick_interpreter import make_quick
 from voxel_scene import SIZE, layout, network, rays_around, shell, vertex_values
 
 from nerfkit.kernels.fused_render import Rendered, gpu, reference
@@ -34,7 +33,6 @@ SAMPLING = {
 }
 # Few lanes, so that they take new rays and wait for one another as often as they can.
 SMALL = gpu.Launch(block=16, inner=2, fill=8, regen=4, warps=4, programs=1, half=False)
-make_quick()
 
 
 class Scene:
