@@ -276,6 +276,7 @@ AOT = [
         TILE,
         max_registers=96,
         max_stack=8,
+        max_inner_spills=1,
     ),
     Configuration(
         "composite backward",

@@ -242,7 +242,9 @@ def _aot(kind: str, rows: int, archs: tuple[int, ...]) -> list[Configuration]:
     ]
     # Two tiles of 128 units in float32 fill the registers; what spills is a tenth of the products.
     found[1:] = [
-        c._replace(num_warps=WARPS, num_stages=STAGES, max_stack=544, wanted=matrix)
+        c._replace(
+            num_warps=WARPS, num_stages=STAGES, max_stack=544, max_inner_spills=80, wanted=matrix
+        )
         for c in found[1:]
     ]
     found += [

@@ -303,7 +303,7 @@ def configurations(name: str, kind: str) -> list[Configuration]:
             back_kernel,
             f"*{kind} *{kind} i32:16 i32 {both} {both} i32:16",
             sizes | {"RELU": True},
-            max_registers=168,
+            max_registers=200,
             **matrix,
         ),
         Configuration(

@@ -24,6 +24,7 @@ from nerfkit.kernels.voxel_features import voxel_features
 
 from .case import Case
 from .subject import Subject, rays
+from .voxel_ops import baked, nsvf
 
 SAMPLES_PER_RAY = 16
 ADAM = {"lr": 1e-2, "betas": (0.9, 0.99), "eps": 1e-15, "step": 10}
@@ -49,7 +50,10 @@ def cases(n_rays: int, depth: int, device: torch.device = CPU) -> Iterator[Case]
         *(fastnerf, fastnerf_mlp.fastnerf_mlp, fastnerf_mlp.unpack, n_rays // 4),
         n_layers=fastnerf.depth + 1,
     )
+    yield from nsvf(subject.octree, n_rays // 4)
     yield from _tables(subject)
+    few = n_rays // 4
+    yield from baked(subject, {k: v[:few] for k, v in both.items()}, few)
     yield from fused(subject, n_rays // 4)
 
 
