@@ -87,7 +87,7 @@ def _finish(
         low, high = tl.load(levels + number), tl.load(levels + RECORD + number)
         sums = low * total[:, None] + high * sums
     factors *= share[:, None]
-    colors = factors * sums
+    colors = tl.where(some[:, None], factors * sums, 0.0)  # of no direction: no number
     red = tl.sum(tl.where(number % 3 == 0, colors, 0.0), 1)
     green = tl.sum(tl.where(number % 3 == 1, colors, 0.0), 1)
     blue = tl.sum(tl.where(number % 3 == 2, colors, 0.0), 1)

@@ -83,7 +83,7 @@ class Vertices:
 
     def level_start(self) -> Tensor:
         """First brick of every level, and the end: [n_levels + 1] int64."""
-        return torch.tensor([1, *(len(c) for c in self.codes)]).cumsum(0)
+        return torch.tensor([1, *(len(c) for c in self.codes)], device="cpu").cumsum(0)
 
     def table(self, level: int) -> Tensor:
         """Brick table of one level, [n, n, n] (z, y, x) int32."""
