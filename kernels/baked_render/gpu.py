@@ -148,6 +148,7 @@ def _march(
         FILL=how.fill,
         REGEN=how.regen,
         num_warps=how.warps,
+        maxnreg=_registers(mode),
     )
 
 
@@ -156,6 +157,11 @@ def _processors(device: torch.device) -> int:
     if device.type != "cuda":
         return 1  # the interpreter runs programs one after the other
     return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+def _registers(mode) -> int:
+    """Of a thread, at most: 128 leave room for 16 warps a multiprocessor."""
+    return 255 if mode == COMPARE else 128
 
 
 def _configuration(name: str, mode, records: str, wanted: str) -> Configuration:
@@ -170,7 +176,9 @@ def _configuration(name: str, mode, records: str, wanted: str) -> Configuration:
             **{"FILL": USUAL.fill, "REGEN": USUAL.regen},
         },
         USUAL.warps,
-        max_registers=128,  # 4 programs of 4 warps a multiprocessor
+        max_registers=min(192, _registers(mode)),
+        max_stack=32,  # where rays end, not in the march
+        maxnreg=_registers(mode),
         max_shared=40 * 1024,
         wanted=(wanted,),
     )

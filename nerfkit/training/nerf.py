@@ -170,10 +170,10 @@ class NerfLearner:
         octree of other leaves, or none, must show the same.
         """
         field = self.field
-        points = torch.rand(EMPTY_POINTS, 3, generator=generator) * field.limit.size
-        points = points + field.limit.box_min
+        points = torch.rand(EMPTY_POINTS, 3, generator=generator, device=field.device)
+        points = points * field.limit.size + field.limit.box_min
         points = points[~field.guide.contains(points)]
-        view, rays = torch.zeros(1, 3), torch.zeros(len(points), dtype=torch.int64)
+        view, rays = points.new_zeros(1, 3), points.new_zeros(len(points), dtype=torch.int64)
         sigmas = [field.evaluate(each, points, view, rays)[1].relu() for each in networks]
         return torch.stack(sigmas).sum() / EMPTY_POINTS
 

@@ -86,7 +86,7 @@ def test_no_tensor_is_elsewhere(make, monkeypatch):
     learner, camera, background = make(generator), CAMERAS[0], torch.ones(3)
     render_frame(learner.field, camera, background, ["rgb"])  # pixels of a size are kept
     with torch.device("meta"):
-        stepped = learner.step(0.5, 1, SomePixels(), generator)
+        stepped = learner.step(0.5, 4, SomePixels(), generator)
         seen = render_frame(learner.field, camera, background, ["rgb", "ray_distance"])
     assert stepped.n_samples > 0 and stepped.loss > 0
     assert all(image.device == CPU for image in seen.values())
