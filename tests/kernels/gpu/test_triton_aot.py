@@ -1,5 +1,7 @@
 """What the Triton kernels compile to, without a GPU, and the helper that finds out."""
 
+import importlib
+import inspect
 import json
 import os
 import subprocess
@@ -64,8 +66,27 @@ def test_a_broken_budget_is_named():
     )
 
 
-def test_every_gpu_module_declares_its_configurations():
-    folder = SCRIPT.parents[1] / "kernels"
-    for op in _backend.ops():
-        if (folder / op / "gpu.py").is_file():
-            assert "\nAOT = [" in (folder / op / "gpu.py").read_text(), op
+@pytest.mark.parametrize("op", _backend.ops())
+def test_every_op_takes_what_the_others_take(op):
+    """Functions of the C++ version, arguments of the reference, and what is launched."""
+    modules = {
+        name: importlib.import_module(f"nerfkit.kernels.{op}.{name}")
+        for name in ("reference", "cpu", "gpu")
+    }
+    assert modules["gpu"].AOT
+    own = f"nerfkit.kernels.{op}.cpu"
+    functions = [
+        name
+        for name, value in vars(modules["cpu"]).items()
+        if inspect.isfunction(value) and value.__module__ == own and not name.startswith("_")
+    ]
+    assert functions
+    for name in functions:
+        wanted, found = (
+            inspect.signature(getattr(modules[where], name)).parameters
+            for where in ("reference", "gpu")
+        )
+        if any(p.kind is p.VAR_POSITIONAL for p in found.values()):
+            continue  # handed on as they are
+        named = [p for p in wanted if wanted[p].kind is not inspect.Parameter.VAR_KEYWORD]
+        assert [p for p in found if p in named] == named, name

@@ -8,9 +8,9 @@ import torch
 from closeness import assert_close, assert_gradients_close, gradients
 from on_device import DEVICE, on_device
 
-from nerfkit.kernels.fused_mlp import fused_mlp, gpu
-
 pytest.importorskip("triton")
+
+from nerfkit.kernels.fused_mlp import fused_mlp, gpu
 
 WIDTHS = {"usual": (25, 64, 3), "one_layer": (7, 5), "odd": (3, 17, 33, 2), "deep": (16,) * 6}
 

@@ -6,10 +6,10 @@ from closeness import assert_close, gradients
 from on_device import DEVICE, on_device
 from test_nerf_mlp import ODD, PAPER, doubles, make, run
 
+pytest.importorskip("triton")
+
 from nerfkit.kernels.nerf_mlp import NerfMlpConfig, gpu, nerf_mlp, unpack
 from nerfkit.kernels.nerf_mlp.gpu_layout import Layout
-
-pytest.importorskip("triton")
 
 SMALL = NerfMlpConfig(depth=3, width=64, view_width=32, skip=2, position_frequencies=6)
 
@@ -57,6 +57,17 @@ def test_tiny_gradients_do_not_vanish_in_16_bits(monkeypatch):
         found.append(params.grad / factor)
     assert found[0].abs().max() > 1
     assert_close("dparams", found[1], found[0], rel=1e-3, abs=2e-2)
+
+
+def test_known_outputs_are_not_computed():
+    inputs = on_device(make(ODD, 5))
+    known = run(ODD, "gpu")(**inputs)
+    marked = known._replace(sigma_raw=known.sigma_raw + 1)
+    params = inputs["params"].requires_grad_()
+    out = run(ODD, "gpu")(**inputs, known=marked)
+    assert torch.equal(out.sigma_raw, marked.sigma_raw)
+    out.rgb_raw.sum().backward()
+    assert params.grad.abs().sum() > 0
 
 
 def test_nothing_and_errors():
