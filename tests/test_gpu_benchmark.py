@@ -26,4 +26,7 @@ def test_smoke(tmp_path):
     assert {row["op"] for row in result["ops"]} == {"sparse_adam", "ray_box"}
     assert all(row["right"] and row["seconds"] > 0 for row in result["ops"])
     assert result["fit"]["frames_per_second"] > 0 and result["fit"]["curve"][0]["psnr"] > 0
+    presets = result["fit"]["presets"]
+    assert [row["preset"] for row in presets] == ["nerf", "fastnerf", "nsvf"]
+    assert all(row["rays"] > 0 for row in presets), presets
     assert "fit" in done.stdout and "sparse_adam" in done.stdout

@@ -159,9 +159,9 @@ def _processors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count
 
 
-def _registers(mode) -> int:
-    """Of a thread, at most: 128 leave room for 16 warps a multiprocessor."""
-    return 255 if mode == COMPARE else 128
+def _registers(mode) -> int | None:
+    """Of a thread, at most: 128 leave room for 16 warps a multiprocessor; as many as it wants."""
+    return None if mode == COMPARE else 128
 
 
 def _configuration(name: str, mode, records: str, wanted: str) -> Configuration:
@@ -176,7 +176,7 @@ def _configuration(name: str, mode, records: str, wanted: str) -> Configuration:
             **{"FILL": USUAL.fill, "REGEN": USUAL.regen},
         },
         USUAL.warps,
-        max_registers=min(192, _registers(mode)),
+        max_registers=_registers(mode) or 192,
         max_stack=32,  # where rays end, not in the march
         maxnreg=_registers(mode),
         max_shared=40 * 1024,

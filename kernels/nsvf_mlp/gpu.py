@@ -13,7 +13,8 @@ from torch.autograd.function import once_differentiable
 
 from nerfkit.kernels.shared import dense
 from nerfkit.kernels.shared.aot import Configuration
-from nerfkit.kernels.shared.dense import Dense, Network
+from nerfkit.kernels.shared.dense import Dense
+from nerfkit.kernels.shared.dense_layout import Network
 from nerfkit.kernels.shared.triton_launch import check_float32, launch
 
 from .config import NsvfMlpConfig

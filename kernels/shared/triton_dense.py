@@ -153,7 +153,7 @@ def weights_kernel(
     grads,
     grad_columns,
     n,
-    products,  # [J, 6], see `dense.Network.products`
+    products,  # [J, 6], see `dense_layout.Network.products`
     scale_of,
     partial,  # [splits, packed], added to: each element by one program
     n_packed,
