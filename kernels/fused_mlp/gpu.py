@@ -317,7 +317,7 @@ def _aot(
 ) -> list[Configuration]:
     constants = _constants(widths, True, dtype)
     name = f"fused_mlp {'-'.join(map(str, widths))} {kind}"
-    matrix = (r"(HMMA|HGMMA)",)
+    matrix = (r"(HMMA|HGMMA|UTC\w*MMA)",)
     return [
         Configuration(
             f"{name} forward",

@@ -138,7 +138,7 @@ def _configuration(name, kernel, launch, features, hidden, stack=0, bands=3, **c
         **{"FILL": launch.fill, "REGEN": launch.regen, "HAS_BACK": True},
     }
     shared = 164 * 1024 // launch.programs - 1024  # of an A100
-    matrix, wide = r"H(G)?MMA", r"LDG\.E\S*\.128"
+    matrix, wide = r"(HMMA|HGMMA|UTC\w*MMA)", r"LDG\.E\S*\.128"
     signature = _signature(kernel, constants, features)
     return Configuration(
         *(f"fused_render {name}", kernel, signature, constants, launch.warps),

@@ -210,7 +210,7 @@ def _aot(kind: str, rows: int, archs: tuple[int, ...]) -> list[Configuration]:
     config = NerfMlpConfig()
     layout, constants = Layout.of(config), _constants(config, rows)
     blocks = {"BLOCK_IN": layout.block_in, "BLOCK_OUT": layout.block_out}
-    matrix = (r"(HMMA|HGMMA)",)
+    matrix = (r"(HMMA|HGMMA|UTC\w*MMA)",)
     inputs = f"*{kind} *fp32 i32 i32"
     name = f"nerf_mlp {config.depth}x{config.width} {kind}"  # of the paper
     found = [
