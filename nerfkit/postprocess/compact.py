@@ -98,12 +98,15 @@ class CompactSR(nn.Module):
             "hidden": self.hidden,
         }
 
-    def forward(self, x: Tensor) -> Tensor:
+    def residual(self, x: Tensor) -> Tensor:
+        """What the network adds to the bicubic enlargement."""
         first = features = self.slopes[0](self.head(x - 0.5))
         for conv, slope in zip(self.body, self.slopes[1:], strict=True):
             features = slope(conv(features))
-        out = self.tail(features + first)
-        return self.skip(x) + F.pixel_shuffle(out, self.scale)
+        return F.pixel_shuffle(self.tail(features + first), self.scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.skip(x) + self.residual(x)
 
     @torch.no_grad()
     def collapse(self) -> "CompactSR":

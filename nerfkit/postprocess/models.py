@@ -74,7 +74,7 @@ def load_network(path: Path) -> nn.Module:
     try:
         with safetensors.safe_open(path, framework="pt") as f:
             metadata = f.metadata() or {}
-            tensors = {name: f.get_tensor(name).float() for name in f.keys()}  # noqa: SIM118
+            tensors = {name: f.get_tensor(name).float() for name in f.keys()}
     except (OSError, safetensors.SafetensorError) as error:
         raise NerfkitError(f"{path}: not a network file we can read: {error}") from error
     kind = ARCHITECTURES.get(metadata.get("architecture", ""))

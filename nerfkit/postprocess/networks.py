@@ -6,7 +6,8 @@ its input, so that an untrained one is bicubic interpolation and a trained one l
 
 Every network has `scale`, `channels`, `settings()` (the arguments that build it again) and
 `radius`: output pixels depend on input pixels at most that many rows or columns away, so that a
-tile with a border of `radius` pixels gives what the whole image gives.
+tile with a border of `radius` pixels gives what the whole image gives. `residual(x)` is the output
+without the bicubic part.
 """
 
 import torch
@@ -112,10 +113,13 @@ class ResidualSR(nn.Module):
             "narrow_tail": self.narrow_tail,
         }
 
-    def forward(self, x: Tensor) -> Tensor:
+    def residual(self, x: Tensor) -> Tensor:
+        """What the network adds to the bicubic enlargement."""
         features = self.head(x - 0.5)
-        features = features + self.merge(self.body(features))
-        return self.skip(x) + self.tail(features)
+        return self.tail(features + self.merge(self.body(features)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.skip(x) + self.residual(x)
 
 
 def _tail(scale: int, channels: int, width: int, narrow: bool) -> list[nn.Module]:

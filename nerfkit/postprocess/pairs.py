@@ -1,7 +1,8 @@
 """Pairs of low- and high-resolution images to train super-resolution on, and random patches.
 
-Images are uint8 [H, W, 3]; the low-resolution one is MATLAB's bicubic reduction of the other,
-rounded to 8 bits. Patches are float tensors [N, C, H, W] in 0..1 with C = 1 (luma) or 3.
+Images are uint8 [H, W, 3]; the low-resolution one is made of the other by `degrade`: MATLAB's
+bicubic reduction, and what else is asked for. Patches are float tensors [N, C, H, W] in 0..1 with
+C = 1 (luma) or 3.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from torch import Tensor
 from nerfkit.data.images import in_threads
 from nerfkit.errors import NerfkitError
 from nerfkit.postprocess.colour import luma
+from nerfkit.postprocess.degrade import Degradation, degrade
 from nerfkit.postprocess.resize import imresize
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -46,10 +48,11 @@ def image_files(folders: Sequence[Path]) -> list[Path]:
     return files
 
 
-def make_pair(high: np.ndarray, scale: int) -> Pair:
-    """Crop `high` to a multiple of `scale` and reduce it."""
+def make_pair(high: np.ndarray, degradation: Degradation, seed: list[int]) -> Pair:
+    """Crop `high` to a multiple of the scale and degrade it."""
+    scale = degradation.scale
     high = high[: high.shape[0] // scale * scale, : high.shape[1] // scale * scale]
-    return Pair(imresize(high, 1 / scale), high)
+    return Pair(degrade(high, degradation, seed)[0], high)
 
 
 def read_rgb(path: Path) -> np.ndarray:
@@ -62,27 +65,36 @@ def read_rgb(path: Path) -> np.ndarray:
 
 
 def load_pairs(
-    files: Sequence[Path], scale: int, reductions: Sequence[float], smallest: int
+    files: Sequence[Path],
+    degradation: Degradation,
+    reductions: Sequence[float],
+    smallest: int,
+    seed: int = 0,
 ) -> list[Pair]:
     """Pairs of every image at every reduction of its size.
 
     Args:
         files: images.
-        scale: of the super-resolution.
+        degradation: makes the low-resolution images; each draws its own.
         reductions: factors of the image size; below 1 they make finer detail and hide the
             artefacts of JPEG files.
         smallest: high-resolution images with a side below this are left out.
+        seed: of the degradations.
 
     Raises:
         NerfkitError: an image cannot be read, or none is large enough.
     """
 
-    def make(path: Path) -> list[Pair]:
-        image = read_rgb(path)
+    def make(index: int) -> list[Pair]:
+        image = read_rgb(files[index])
         sizes = [image if r == 1 else imresize(image, r) for r in reductions]
-        return [make_pair(x, scale) for x in sizes if min(x.shape[:2]) >= smallest + scale]
+        return [
+            make_pair(size, degradation, [seed, index, i])
+            for i, size in enumerate(sizes)
+            if min(size.shape[:2]) >= smallest
+        ]
 
-    pairs = [pair for made in in_threads(make, files) for pair in made]
+    pairs = [pair for made in in_threads(make, range(len(files))) for pair in made]
     if not pairs:
         raise NerfkitError(
             f"{files[0].parent}: no image has sides of {smallest} pixels; want larger ones"

@@ -1,9 +1,9 @@
 """Bicubic resizing as MATLAB's `imresize` does it: the convention of super-resolution benchmarks.
 
 Down-sampling is antialiased: the kernel is stretched by 1 / scale (Keys 1981, a = -1/2). Output
-pixel u (1-based) lies at u / scale + (1 - 1 / scale) / 2 in input pixels, so the outer edges of both
-images coincide; beyond the border the image is mirrored with its edge pixel repeated. Arrays are
-[H, W] or [H, W, C].
+pixel u (1-based) lies at u / scale + (1 - 1 / scale) / 2 in input pixels, so the outer edges of
+both images coincide; beyond the border the image is mirrored with its edge pixel repeated. Arrays
+are [H, W] or [H, W, C].
 """
 
 import functools

@@ -12,7 +12,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import safetensors
@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from nerfkit.errors import NerfkitError
 from nerfkit.files import atomic_write, write_json
 from nerfkit.metrics import psnr
+from nerfkit.postprocess.degrade import Degradation
 from nerfkit.postprocess.models import build, save_network, start_from
 from nerfkit.postprocess.pairs import Pair, Patches, image_files, load_pairs, to_tensor
 from nerfkit.training.interrupt import interruptible
@@ -63,11 +64,17 @@ class TrainConfig:
     """Largest learning rate."""
     reductions: tuple[float, ...] = (1.0, 0.8, 0.6)
     """Sizes at which every image is used."""
+    blur: tuple[float, float] | None = None
+    """Range of the standard deviation of a Gaussian blur before the reduction, in pixels."""
+    noise: tuple[float, float] | None = None
+    """Range of the standard deviation of noise after it, in grey levels."""
+    jpeg: tuple[int, int] | None = None
+    """Range of the quality of a compression last."""
     seed: int = 0
-    """Of weights and patches."""
+    """Of weights, patches and degradations."""
     resume: bool = False
     """Go on from the checkpoint in the output folder."""
-    save_every: float = field(default=120.0)
+    save_every: float = 300.0
     """Seconds between checkpoints."""
 
 
@@ -196,10 +203,11 @@ def train(config: TrainConfig) -> Path:
     config.output.mkdir(parents=True, exist_ok=True)
     high = config.patch * config.scale
     held_out = files[::HELD_OUT] if len(files) >= HELD_OUT else []
+    degradation = Degradation(config.scale, blur=config.blur, noise=config.noise, jpeg=config.jpeg)
     pairs = load_pairs(
-        [f for f in files if f not in held_out], config.scale, config.reductions, high
+        [f for f in files if f not in held_out], degradation, config.reductions, high, config.seed
     )
-    checks = load_pairs(held_out, config.scale, (1.0,), 1) if held_out else []
+    checks = load_pairs(held_out, degradation, (1.0,), config.scale) if held_out else []
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     trainer = Trainer(config, pairs, device)
     checkpoint = config.output / "checkpoint.safetensors"
