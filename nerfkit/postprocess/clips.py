@@ -6,7 +6,6 @@ Frames are uint8 [H, W, 3] sRGB.
 import contextlib
 import os
 import subprocess
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +16,8 @@ from nerfkit.errors import NerfkitError
 from nerfkit.video import ffmpeg_executable, write_mp4
 
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".flv", ".mpg", ".mpeg", ".wmv")
+# What players expect in an .mp4; ffmpeg would put in more than they can play.
+PLAYABLE_SOUND = ("aac", "mp3", "ac3", "eac3", "opus", "alac")
 # The names of NTSC rates are rounded: 23.98 taken at its word is half a second an hour out of step.
 NTSC = tuple(n * 1000 / 1001 for n in (24, 30, 48, 60, 120))
 
@@ -44,6 +45,8 @@ class Clip:
             raise NerfkitError(f"{path}: no frame of a video can be read from it") from error
         self.width, self.height = meta["size"]
         self.fps = exact_rate(meta["fps"])
+        self.sound = meta.get("audio_codec")
+        """Codec of the first sound track, if there is one."""
         self.expected = round(meta["duration"] * self.fps)
         """Number of frames as far as the header tells."""
 
@@ -84,7 +87,7 @@ def convert(
 ) -> int:
     """Write `source` to `target` (.mp4) with `change` applied to every frame; returns their number.
 
-    The sound is copied, or encoded as AAC where .mp4 cannot hold it as it is.
+    The sound is copied, or encoded as AAC where players do not expect it in an .mp4 as it is.
 
     Raises:
         NerfkitError: a file cannot be read or written.
@@ -102,7 +105,10 @@ def convert(
     silent = target.with_name(f".{target.stem}.{os.getpid()}.silent.mp4")
     try:
         write_mp4(silent, changed(), fps or clip.fps)
-        _add_sound(silent, source, target)
+        if clip.sound is None:
+            os.replace(silent, target)
+        else:
+            _add_sound(silent, clip, target)
     finally:
         clip.close()
         with contextlib.suppress(OSError):
@@ -110,27 +116,18 @@ def convert(
     return count
 
 
-def _add_sound(silent: Path, source: Path, target: Path) -> None:
+def _add_sound(silent: Path, clip: Clip, target: Path) -> None:
     partial = target.with_name(f".{target.stem}.{os.getpid()}.partial.mp4")
-    command = [
-        ffmpeg_executable(),
-        "-y",
-        "-loglevel",
-        "error",
-        "-i",
-        str(silent),
-        "-i",
-        str(source),
-    ]
-    command += ["-map", "0:v", "-map", "1:a?", "-c:v", "copy", "-movflags", "+faststart"]
+    command = [ffmpeg_executable(), "-y", "-loglevel", "error", "-i", str(silent)]
+    command += ["-i", str(clip.path), "-map", "0:v", "-map", "1:a", "-c:v", "copy"]
+    command += ["-c:a", "copy" if clip.sound in PLAYABLE_SOUND else "aac"]
     try:
-        for codec in ("copy", "aac"):
-            done = subprocess.run([*command, "-c:a", codec, str(partial)], capture_output=True)
-            if done.returncode == 0:
-                os.replace(partial, target)
-                return
-        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
-        warnings.warn(f"{target}: without sound: {lines[-1]}", stacklevel=2)
-        os.replace(silent, target)
+        done = subprocess.run(
+            [*command, "-movflags", "+faststart", str(partial)], capture_output=True
+        )
+        if done.returncode != 0:
+            lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
+            raise NerfkitError(f"{target}: ffmpeg could not add the sound: {lines[-1]}")
+        os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nerfkit.postprocess.convolution import Conv2d, conv2d
 from nerfkit.postprocess.networks import SCALES, BicubicSkip
 
 
@@ -25,7 +26,7 @@ class CollapsedConv(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, size: int, hidden: int) -> None:
         super().__init__()
-        self.direct = nn.Conv2d(inputs, outputs, size, padding=size // 2)
+        self.direct = Conv2d(inputs, outputs, size)
         self.expand = nn.Parameter(torch.empty(hidden, inputs, size, size))
         self.project = nn.Parameter(torch.zeros(outputs, hidden))
         self.has_identity = inputs == outputs
@@ -46,7 +47,7 @@ class CollapsedConv(nn.Module):
         return kernel
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.kernel(), self.direct.bias, padding=self.direct.padding)
+        return conv2d(x, self.kernel(), self.direct.bias, self.direct.padding[0])
 
 
 class CompactSR(nn.Module):
@@ -81,8 +82,9 @@ class CompactSR(nn.Module):
         self.slopes = nn.ModuleList(nn.PReLU(width) for _ in range(layers + 1))
         if hidden:
             nn.init.zeros_(self.tail.project)
-            nn.init.zeros_(self.tail.direct.weight)
-            nn.init.zeros_(self.tail.direct.bias)
+        tail = self.tail.direct if hidden else self.tail
+        nn.init.zeros_(tail.weight)
+        nn.init.zeros_(tail.bias)
 
     @property
     def radius(self) -> int:
@@ -125,4 +127,4 @@ class CompactSR(nn.Module):
 def _conv(inputs: int, outputs: int, size: int, hidden: int) -> nn.Module:
     if hidden:
         return CollapsedConv(inputs, outputs, size, hidden)
-    return nn.Conv2d(inputs, outputs, size, padding=size // 2)
+    return Conv2d(inputs, outputs, size)

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nerfkit.postprocess.convolution import Conv2d, conv2d
 from nerfkit.postprocess.resize import upscale_taps
 
 SCALES = (2, 3, 4)
@@ -32,7 +33,7 @@ class BicubicSkip(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         n, c, h, w = x.shape
         planes = x.reshape(n * c, 1, h, w)
-        phases = F.conv2d(mirror(planes, self.radius), self.taps.to(x.dtype))
+        phases = conv2d(mirror(planes, self.radius), self.taps.to(x.dtype))
         return F.pixel_shuffle(phases, self.scale).reshape(n, c, h * self.scale, w * self.scale)
 
 
@@ -50,8 +51,8 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, width: int, res_scale: float) -> None:
         super().__init__()
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = nn.Conv2d(width, width, 3, padding=1)
+        self.first = Conv2d(width, width)
+        self.second = Conv2d(width, width)
         self.res_scale = res_scale
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,16 +91,16 @@ class ResidualSR(nn.Module):
         self.scale, self.channels = scale, channels
         self.width, self.res_scale, self.narrow_tail = width, res_scale, narrow_tail
         self.skip = BicubicSkip(scale)
-        self.head = nn.Conv2d(channels, width, 3, padding=1)
+        self.head = Conv2d(channels, width)
         self.body = nn.Sequential(*(ResidualBlock(width, res_scale) for _ in range(blocks)))
-        self.merge = nn.Conv2d(width, width, 3, padding=1)
+        self.merge = Conv2d(width, width)
         self.tail = nn.Sequential(*_tail(scale, channels, width, narrow_tail))
         nn.init.zeros_(self.tail[-2].weight if narrow_tail else self.tail[-1].weight)
         nn.init.zeros_(self.tail[-2].bias if narrow_tail else self.tail[-1].bias)
 
     @property
     def radius(self) -> int:
-        steps = len(self.body) * 2 + 2 + sum(isinstance(m, nn.Conv2d) for m in self.tail)
+        steps = len(self.body) * 2 + 2 + sum(isinstance(m, Conv2d) for m in self.tail)
         return max(steps, self.skip.radius)
 
     def settings(self) -> dict[str, int | float | bool]:
@@ -125,11 +126,11 @@ class ResidualSR(nn.Module):
 def _tail(scale: int, channels: int, width: int, narrow: bool) -> list[nn.Module]:
     if narrow:
         return [
-            nn.Conv2d(width, channels * scale * scale, 3, padding=1),
+            Conv2d(width, channels * scale * scale),
             nn.PixelShuffle(scale),
         ]
     steps = [2, 2] if scale == 4 else [scale]
     layers: list[nn.Module] = []
     for step in steps:
-        layers += [nn.Conv2d(width, width * step * step, 3, padding=1), nn.PixelShuffle(step)]
-    return [*layers, nn.Conv2d(width, channels, 3, padding=1)]
+        layers += [Conv2d(width, width * step * step), nn.PixelShuffle(step)]
+    return [*layers, Conv2d(width, channels)]

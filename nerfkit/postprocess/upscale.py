@@ -139,13 +139,14 @@ class Upscaler:
             return self._enlarge_colours(planes).clamp_(0, 1)
         alpha = planes[:, -1:]
         if self.alpha == "network":
-            big_alpha = self._enlarge_colours(alpha).clamp_(0, 1)
+            big_alpha = self._enlarge_colours(alpha)
         else:
-            big_alpha = self.bicubic(alpha).clamp_(0, 1)
+            big_alpha = self.bicubic(alpha)
         colours = self._enlarge_colours(planes[:, :-1] * alpha)
-        # where alpha rounds to nothing even in 16 bits there is no colour to recover
+        # Divided before alpha is clamped: both overshoot alike along an edge. Where alpha rounds
+        # to nothing even in 16 bits there is no colour to recover.
         colours = torch.where(big_alpha > 2**-17, colours / big_alpha.clamp_min(2**-17), 0)
-        return torch.cat([colours.clamp_(0, 1), big_alpha], 1)
+        return torch.cat([colours, big_alpha], 1).clamp_(0, 1)
 
     def _enlarge_colours(self, planes: Tensor) -> Tensor:
         """Enlarge one grey or three colour planes; not clamped."""
