@@ -37,7 +37,7 @@ def tiny(monkeypatch):
 
 
 def config(folder, **changes):
-    settings = {"batch": 4, "patch": 12, "reductions": (1.0,), "steps": 60, "rate": 1e-2}
+    settings = {"batch": 4, "patch": 12, "reductions": (1.0,), "steps": 300, "rate": 1e-2}
     return TrainConfig((folder,), folder.parent / "out", **settings | changes)
 
 
@@ -51,9 +51,10 @@ def test_beats_bicubic_on_its_images(folder, tiny):
     path = train(config(folder))
     pairs = load_pairs(image_files((folder,)), Degradation(2), (1.0,), 24)
     bicubic = validate(models.build("compact", 2), pairs)
-    assert validate(models.load_network(path), pairs) > bicubic + 1  # measured: see below
+    score = validate(models.load_network(path), pairs)
+    assert score > bicubic + 1  # measured: + 2.16
     history = json.loads((path.parent / "metrics.json").read_text())
-    assert history[-1]["step"] == 60
+    assert history[-1]["step"] == 300
 
 
 def test_stopping_and_resuming_changes_nothing(folder, tiny, tmp_path):
