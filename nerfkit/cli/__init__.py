@@ -30,6 +30,7 @@ COMMANDS = {
         "nerfkit.cli.render:render",
         "render a camera path to a video or a folder of frames",
     ),
+    "sr": ("nerfkit.cli.sr:sr", "super-resolution of images and videos: apply, train"),
     "octree": ("nerfkit.cli.octree:octree", "the occupied voxels: statistics, picture, file"),
     "bench": (
         "nerfkit.cli.bench:bench",
