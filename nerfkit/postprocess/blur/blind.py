@@ -93,7 +93,7 @@ def flatten(x: Tensor, threshold: float) -> Tensor:
 
 
 def add_gradients(system: KernelSystem, x: Tensor, y: Tensor) -> None:
-    """Equations for differences of neighbouring pixels of y, both ways: the level does not count."""
+    """Equations for differences of neighbouring pixels of y, across and down."""
     s = system.scale
     system.add(x[:, s:] - x[:, :-s], y[:, 1:] - y[:, :-1])
     system.add(x[s:] - x[:-s], y[1:] - y[:-1])

@@ -16,7 +16,7 @@ from torch import Tensor
 def bicubic_taps(scale: int) -> tuple[int, Tensor]:
     """(first, taps): the weights of x[s i + first], x[s i + first + 1], ... in one dimension.
 
-    Keys' cubic (a = -1/2) stretched `scale` times, as in MATLAB's imresize; scale 1 is the identity.
+    Keys' cubic (a = -1/2) stretched `scale` times, as MATLAB's imresize does; scale 1 is the identity.
     """
     if scale < 1:
         raise ValueError(f"`scale` must be a positive whole number, got {scale}")
@@ -53,7 +53,9 @@ def bicubic_downscale(x: Tensor, scale: int) -> Tensor:
     taps = taps.to(x)
     before, after = -first, len(taps) + first - scale
     planes = x.reshape(-1, 1, *x.shape[-2:])
-    planes = F.conv2d(_mirror(planes, before, after, 2), taps[:, None][None, None], stride=(scale, 1))
+    planes = F.conv2d(
+        _mirror(planes, before, after, 2), taps[:, None][None, None], stride=(scale, 1)
+    )
     planes = F.conv2d(_mirror(planes, before, after, 3), taps[None, None, None], stride=(1, scale))
     return planes.reshape(*x.shape[:-2], *planes.shape[-2:])
 

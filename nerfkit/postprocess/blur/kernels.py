@@ -57,6 +57,32 @@ def gaussian_kernel(
     return _softmax(-0.5 * exponent)
 
 
+def gaussian_from_log_covariance(shape: Tensor, size: int = SIZE) -> Tensor:
+    """Gaussian kernels of covariance C = exp [[m + a, b], [b, m - a]], a matrix exponential.
+
+    Any (m, a, b) is a covariance, and any covariance has one (m, a, b): no angle that jumps.
+
+    Args:
+        shape: [B, 3] (m, a, b); m = 2 log sigma for a round one.
+
+    Returns:
+        [B, size, size].
+    """
+    m, a, b = shape.clamp(-6, 6).unbind(-1)
+    q = (a.square() + b.square() + 1e-12).sqrt()
+    even = torch.exp(-m) * torch.cosh(q)
+    odd = torch.exp(-m) * torch.sinh(q) / q
+    dx, dy = (d.to(shape) for d in offsets(size))
+    return _softmax(
+        -0.5
+        * (
+            (even - odd * a)[:, None, None] * dx.square()
+            + (even + odd * a)[:, None, None] * dy.square()
+            - 2 * (odd * b)[:, None, None] * dx * dy
+        )
+    )
+
+
 def motion_kernel(length: Tensor | float, angle: Tensor | float, size: int = SIZE) -> Tensor:
     """A straight line of that length through the centre, one pixel thick, soft at the edges.
 
@@ -68,7 +94,9 @@ def motion_kernel(length: Tensor | float, angle: Tensor | float, size: int = SIZ
         angle: [...] radians.
     """
     along, across = _rotated(angle, size)
-    beyond = (along.abs() - 0.5 * (torch.as_tensor(length)[..., None, None] - 1).clamp_min(0)).relu()
+    beyond = (
+        along.abs() - 0.5 * (torch.as_tensor(length)[..., None, None] - 1).clamp_min(0)
+    ).relu()
     return _normalised((1 - (beyond.square() + across.square()).sqrt()).relu())
 
 
@@ -93,8 +121,8 @@ def random_kernels(
     """Kernels as the blind super-resolution literature draws them.
 
     Isotropic: sigma uniform in 0.2 .. scale (IKC, arXiv 1904.03377). Anisotropic: both sigmas in
-    0.6 .. 1 + scale, any angle (DAN's setting 2, arXiv 2010.02631). Motion: length 3 .. 3 scale + 5,
-    any angle. Disk: radius 0.5 .. 1.5 scale.
+    0.6 .. 1 + scale, any angle (DAN's setting 2, arXiv 2010.02631). Motion: length 3 .. 3 scale +
+    5, any angle. Disk: radius 0.5 .. 1.5 scale.
 
     Returns:
         [count, size, size].

@@ -5,11 +5,10 @@ After "Unfolding the Alternating Optimization for Blind Super Resolution" (arXiv
     x_i     = Restorer(y, k_i)         for argmin_x |y - (x * k_i) reduced|^2 + psi(x)
     k_{i+1} = Estimator(y, x_i, k_i)   for argmin_k |y - (x_i * k) reduced|^2 + phi(k)
 
-started from no blur, with shared weights. Two things differ, both to save compute. The Restorer
-begins with the closed form of `blur.wiener` and learns what a Gaussian prior misses; so does
-nearly all of the work of undoing k. The Estimator answers in the logarithm of the kernel, where a
-Gaussian is a quadratic form (three numbers) and a softmax makes any answer non-negative and of
-sum 1.
+with shared weights. Three things differ, all to save compute. k_0 is the likeliest Gaussian
+(`blur.spectral`), not the delta. The Restorer begins with the closed form of `blur.wiener`, which
+undoes k as far as a Gaussian prior can, and learns the rest. The Estimator changes the logarithm of
+the kernel it is given, where wider and narrower is one number.
 
 y is luma [B, 1, h, w] in 0..1, x [B, 1, scale h, scale w], kernels [B, size, size].
 """
@@ -18,10 +17,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nerfkit.postprocess.blur.kernels import SIZE, delta_kernel, offsets
+from nerfkit.postprocess.blur.kernels import SIZE, offsets
+from nerfkit.postprocess.blur.spectral import spectral_gaussian
 from nerfkit.postprocess.blur.wiener import wiener_restore
 
 CODE = 8  # numbers that tell a network which kernel it deals with
+LOOPS = 4  # turns, as in DAN
+TINY = 1e-10  # below any entry that matters; its logarithm is finite
+SMALLEST = 0.05  # variance of a kernel too narrow to be stretched, square pixels
 BORDER = 2  # pixels at the edge that the Estimator leaves out: their neighbours are made up
 
 
@@ -76,7 +79,7 @@ class Restorer(nn.Module):
 
 
 class Estimator(nn.Module):
-    """Kernel from a blurred, reduced image and a restored one, and the kernel it was restored by."""
+    """Kernel from a blurred, reduced image, a restored one and the kernel it was restored by."""
 
     def __init__(self, scale: int, width: int, blocks: int, size: int) -> None:
         super().__init__()
@@ -88,8 +91,9 @@ class Estimator(nn.Module):
         self.answer = nn.Sequential(nn.Linear(width + CODE, 2 * width), nn.ReLU())
         self.shape = nn.Linear(2 * width, 3)
         self.rest = nn.Linear(2 * width, size * size)
-        nn.init.zeros_(self.rest.weight)
-        nn.init.zeros_(self.rest.bias)
+        for layer in (self.shape, self.rest):  # untrained, it answers with what it was given
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def forward(self, y: Tensor, x: Tensor, kernel: Tensor) -> Tensor:
         code = self.code(kernel)
@@ -104,9 +108,7 @@ class Estimator(nn.Module):
         weights = torch.softmax(self.attention(features).flatten(2), dim=-1)
         pooled = (weights * features.flatten(2)).sum(-1)
         hidden = self.answer(torch.cat([pooled, code], dim=1))
-        size = kernel.shape[-1]
-        exponent = gaussian_exponent(self.shape(hidden), size).flatten(1) + self.rest(hidden)
-        return torch.softmax(exponent, dim=1).reshape(-1, size, size)
+        return reshaped(kernel, self.shape(hidden), self.rest(hidden))
 
 
 class BlindNetwork(nn.Module):
@@ -125,9 +127,18 @@ class BlindNetwork(nn.Module):
         self.restorer = Restorer(scale, width, blocks, size)
         self.estimator = Estimator(scale, width, blocks // 2, size)
 
-    def forward(self, y: Tensor, loops: int = 4) -> tuple[Tensor, Tensor]:
-        """(x, kernel) after `loops` turns of each."""
-        kernel = delta_kernel(self.size).to(y).expand(len(y), -1, -1)
+    def forward(
+        self, y: Tensor, start: Tensor | None = None, loops: int = LOOPS
+    ) -> tuple[Tensor, Tensor]:
+        """(x, kernel) after `loops` turns of each.
+
+        Args:
+            start: k_0 [B, size, size]; the spectral guess where left out.
+        """
+        kernel = start
+        if kernel is None:
+            guesses = [spectral_gaussian([image[0]], self.scale, size=self.size) for image in y]
+            kernel = torch.stack(guesses).to(y)
         x = wiener_restore(y, kernel, self.scale)
         for _ in range(loops):
             kernel = self.estimator(y, x, kernel)
@@ -135,24 +146,21 @@ class BlindNetwork(nn.Module):
         return x, kernel
 
 
-def gaussian_exponent(shape: Tensor, size: int) -> Tensor:
-    """-r^T C^-1 r / 2 for covariances C = exp [[m + a, b], [b, m - a]], a matrix exponential.
+def reshaped(kernel: Tensor, shape: Tensor, rest: Tensor) -> Tensor:
+    """softmax(e^-w log k + Q + rest): narrower or wider, stretched, and changed entry by entry.
 
-    Any (m, a, b) is a covariance, and any covariance has one (m, a, b): no angle that jumps.
+    A power of a Gaussian is a Gaussian, wider by sqrt(e^w); Q = (a (x^2 - y^2) + 2 b x y) / (4 v),
+    with v the variance of k, stretches it. Non-negative and of sum one whatever is asked for.
 
     Args:
-        shape: [B, 3] (m, a, b); m = 2 log sigma for a round one.
-
-    Returns:
-        [B, size, size].
+        kernel: [B, size, size].
+        shape: [B, 3] (w, a, b).
+        rest: [B, size^2].
     """
-    m, a, b = shape.clamp(-6, 6).unbind(-1)
-    q = (a.square() + b.square() + 1e-12).sqrt()
-    even = torch.exp(-m) * torch.cosh(q)
-    odd = torch.exp(-m) * torch.sinh(q) / q
-    dx, dy = (d.to(shape) for d in offsets(size))
-    return -0.5 * (
-        (even - odd * a)[:, None, None] * dx.square()
-        + (even + odd * a)[:, None, None] * dy.square()
-        - 2 * (odd * b)[:, None, None] * dx * dy
-    )
+    size = kernel.shape[-1]
+    dx, dy = (d.to(kernel) for d in offsets(size))
+    variance = 0.5 * (kernel * (dx.square() + dy.square())).sum((1, 2)) + SMALLEST
+    w, a, b = (s[:, None, None] for s in shape.clamp(-3, 3).unbind(-1))
+    stretch = (a * (dx.square() - dy.square()) + 2 * b * dx * dy) / (4 * variance[:, None, None])
+    exponent = torch.exp(-w) * (kernel + TINY).log() + stretch
+    return torch.softmax(exponent.flatten(1) + rest, dim=1).reshape(-1, size, size)

@@ -60,8 +60,10 @@ class KernelSystem:
             )
         first, taps = bicubic_taps(scale)
         z = sharp.double()[None, None]
-        z = F.conv2d(F.conv2d(z, taps.double()[None, None, :, None]), taps.double()[None, None, None])
-        # z starts at x's pixel -first; the first whole neighbourhood starts at a multiple of s - reach
+        z = F.conv2d(
+            F.conv2d(z, taps.double()[None, None, :, None]), taps.double()[None, None, None]
+        )
+        # z starts at x's pixel -first; whole neighbourhoods start reach before multiples of s
         reach = size // 2
         skip = -(-(reach - first) // scale)
         start = skip * scale - reach + first

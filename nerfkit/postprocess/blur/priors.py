@@ -15,8 +15,11 @@ import scipy.optimize
 import torch
 from torch import Tensor
 
-from nerfkit.postprocess.blur.kernels import disk_kernel, motion_kernel
-from nerfkit.postprocess.blur.network import gaussian_exponent
+from nerfkit.postprocess.blur.kernels import (
+    disk_kernel,
+    gaussian_from_log_covariance,
+    motion_kernel,
+)
 from nerfkit.postprocess.blur.pairs import KernelSystem, solve_free
 
 Shape = Literal["gaussian", "motion", "disk", "free"]
@@ -45,7 +48,7 @@ def fit_gaussian(system: KernelSystem) -> KernelFit:
     """Any oblong Gaussian: start from the best round one, then three numbers."""
     log_variance = 2 * torch.linspace(math.log(0.2), math.log(system.size / 4), 40)
     starts = torch.stack([log_variance, *torch.zeros(2, 40)], dim=1)
-    shape, kernel = _fit(system, lambda p: gaussian_kernel_of(p, system.size), starts)
+    shape, kernel = _fit(system, lambda p: gaussian_from_log_covariance(p, system.size), starts)
     m, a, b = shape
     stretch = math.hypot(a, b)
     parameters = {
@@ -71,7 +74,9 @@ def fit_motion(system: KernelSystem) -> KernelFit:
 def fit_disk(system: KernelSystem) -> KernelFit:
     """A disk of any radius."""
     starts = torch.linspace(0.3, system.size / 2, 40)[:, None]
-    (radius,), kernel = _fit(system, lambda p: disk_kernel(p[:, 0].clamp_min(0.3), system.size), starts)
+    (radius,), kernel = _fit(
+        system, lambda p: disk_kernel(p[:, 0].clamp_min(0.3), system.size), starts
+    )
     return _scored(system, "disk", kernel, {"radius": max(0.3, radius)}, 1)
 
 
@@ -92,12 +97,6 @@ FITS: dict[Shape, Callable[[KernelSystem], KernelFit]] = {
 def fit_best(system: KernelSystem) -> KernelFit:
     """The fit of smallest criterion over all families."""
     return min((fit(system) for fit in FITS.values()), key=lambda fit: fit.criterion)
-
-
-def gaussian_kernel_of(shape: Tensor, size: int) -> Tensor:
-    """[B, 3] (m, a, b) of `gaussian_exponent` -> [B, size, size]."""
-    exponent = gaussian_exponent(shape, size)
-    return torch.softmax(exponent.flatten(1), dim=1).reshape(-1, size, size)
 
 
 def _fit(

@@ -20,8 +20,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.postprocess.blur.forward import transfer_function
-from nerfkit.postprocess.blur.kernels import SIZE
-from nerfkit.postprocess.blur.priors import gaussian_kernel_of
+from nerfkit.postprocess.blur.kernels import SIZE, gaussian_from_log_covariance
 from nerfkit.postprocess.blur.wiener import LOWEST, fold
 
 TILE = 48  # pixels of y: periodograms of tiles are averaged (Welch 1967)
@@ -30,8 +29,8 @@ ALPHA, ALPHA_SPREAD = 1.1, 0.12  # of photographs: T91 and BSDS400, luma
 SIGMAS = (0.25, 5.0)  # of the search, pixels of x
 
 
-def periodogram(images: Sequence[Tensor], tile: int = TILE) -> tuple[Tensor, int]:
-    """Mean squared spectrum of windowed tiles of y [h, w]: ([tile, tile], tiles)."""
+def periodogram(images: Sequence[Tensor], tile: int = TILE) -> Tensor:
+    """Mean squared spectrum of windowed tiles of y [h, w]: [tile, tile], in FFT order."""
     line = torch.hann_window(tile, periodic=True)
     window = line[:, None] * line
     window = window / window.square().mean().sqrt()
@@ -43,7 +42,7 @@ def periodogram(images: Sequence[Tensor], tile: int = TILE) -> tuple[Tensor, int
         tiles = tiles - tiles.mean((-2, -1), keepdim=True)
         total += (torch.fft.fft2(tiles * window).abs().square() / tile**2).sum(0)
         count += len(tiles)
-    return total / count, count
+    return total / count
 
 
 def spectral_gaussian(
@@ -55,7 +54,7 @@ def spectral_gaussian(
         images: luma of y, [h, w] each, at least TILE pixels a side.
         oblong: also fit the ratio of axes and the angle.
     """
-    observed, tiles = periodogram(images)
+    observed = periodogram(images)
     side = TILE * scale
     fy = torch.fft.fftfreq(side)
     squared = fy[:, None].square() + fy.square() + LOWEST**2
@@ -67,7 +66,9 @@ def spectral_gaussian(
     def energy(parameters: np.ndarray) -> float:
         log_amplitude, alpha, m, *stretch = parameters.tolist()
         shape = torch.tensor([[m, *(stretch or (0.0, 0.0))]])
-        response = transfer_function(gaussian_kernel_of(shape, size)[0], scale, side, side)
+        response = transfer_function(
+            gaussian_from_log_covariance(shape, size)[0], scale, side, side
+        )
         folded = fold(response.abs().square() * squared**-alpha, scale)[used].double()
         expected = math.exp(log_amplitude) * folded / scale**2 + QUANTISATION
         likelihood = float((expected.log() + seen / expected).mean()) * int(used.sum())
@@ -85,4 +86,4 @@ def spectral_gaussian(
         if best is None or found.fun < best.fun:
             best = found
     shape = torch.tensor([[*best.x[2:], *([] if oblong else [0.0, 0.0])]], dtype=torch.float32)
-    return gaussian_kernel_of(shape, size)[0]
+    return gaussian_from_log_covariance(shape, size)[0]

@@ -85,6 +85,8 @@ def _padding(height: int, width: int, size: int, scale: int) -> int:
 
 
 def _extend(x: Tensor, pad: int) -> Tensor:
-    return F.pad(x, (pad, pad, pad, pad), mode="reflect") if pad < min(x.shape[-2:]) else F.pad(
-        x, (pad, pad, pad, pad), mode="replicate"
+    return (
+        F.pad(x, (pad, pad, pad, pad), mode="reflect")
+        if pad < min(x.shape[-2:])
+        else F.pad(x, (pad, pad, pad, pad), mode="replicate")
     )

@@ -151,9 +151,7 @@ class AdversarialGame:
             penalties.clip_weights(self.discriminator, config.clip)
         return losses
 
-    def _penalty(
-        self, real: Tensor, fake: Tensor, condition: tuple[Tensor, ...]
-    ) -> Tensor | None:
+    def _penalty(self, real: Tensor, fake: Tensor, condition: tuple[Tensor, ...]) -> Tensor | None:
         config = self.config
 
         def discriminate(samples: Tensor) -> Tensor:

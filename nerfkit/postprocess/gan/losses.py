@@ -1,7 +1,7 @@
 """What the two players minimise, as functions of the discriminator's raw output.
 
-`real` and `fake` are outputs before any sigmoid, of any shape (one number a sample, or a map of
-them); D = sigmoid(output) is the probability of being data where the loss has one. Losses are means.
+`real` and `fake` are outputs before any sigmoid, of any shape (one number a sample, or a map);
+D = sigmoid(output) is the probability of being data, where the loss has one. Losses are means.
 
 | name | discriminator minimises | generator minimises | source |
 |---|---|---|---|

@@ -58,7 +58,9 @@ class VggFeatures(nn.Module):
                 {int(k.split(".")[1]) for k in stored if k.startswith("features.")},
             )
             for layer, name in zip(network.convolutions, names, strict=True):
-                layer.load_state_dict({k: stored[f"features.{name}.{k}"] for k in ("weight", "bias")})
+                layer.load_state_dict(
+                    {k: stored[f"features.{name}.{k}"] for k in ("weight", "bias")}
+                )
         except Exception as error:
             raise NerfkitError(f"{path}: not torchvision's VGG-19 weights: {error}") from error
         return network

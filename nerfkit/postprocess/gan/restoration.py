@@ -16,7 +16,7 @@ from nerfkit.postprocess.gan.perceptual import VggFeatures
 
 @dataclass(frozen=True)
 class RestorationWeights:
-    """Weights of the terms. ESRGAN's are 0.01 pixel, 1 vgg, 0.005 adversarial (arXiv 1809.00219)."""
+    """Weights of the terms; ESRGAN (arXiv 1809.00219) has 0.01 pixel, 1 vgg, 0.005 adversarial."""
 
     pixel: float = 1.0
     features: float = 1.0
