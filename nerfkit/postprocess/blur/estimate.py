@@ -1,4 +1,4 @@
-"""One entry for every way to a kernel: from a run, from images with sharp counterparts, from images.
+"""One entry for every way to a kernel: from a run, from sharp pairs, from images alone.
 
 Kernels are those of `blur.kernels`; images are read as luma.
 """

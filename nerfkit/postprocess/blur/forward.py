@@ -16,7 +16,7 @@ from torch import Tensor
 def bicubic_taps(scale: int) -> tuple[int, Tensor]:
     """(first, taps): the weights of x[s i + first], x[s i + first + 1], ... in one dimension.
 
-    Keys' cubic (a = -1/2) stretched `scale` times, as MATLAB's imresize does; scale 1 is the identity.
+    Keys' cubic (a = -1/2) stretched `scale` times, as in MATLAB's imresize; scale 1: the identity.
     """
     if scale < 1:
         raise ValueError(f"`scale` must be a positive whole number, got {scale}")

@@ -26,6 +26,7 @@ from nerfkit.postprocess.blur.wiener import LOWEST, fold
 TILE = 48  # pixels of y: periodograms of tiles are averaged (Welch 1967)
 QUANTISATION = 1e-6  # variance of rounding to 8 bits, about 1 / (12 255^2)
 ALPHA, ALPHA_SPREAD = 1.1, 0.12  # of photographs: T91 and BSDS400, luma
+STARTS = (0.15, 0.3, 0.45, 0.65, 0.9)  # sigmas tried first, of `scale` pixels
 SIGMAS = (0.25, 5.0)  # of the search, pixels of x
 
 
@@ -63,27 +64,28 @@ def spectral_gaussian(
     used = torch.maximum(low[:, None], low) > 2.5 / TILE
     seen = observed[used].double()
 
+    def folded(alpha: float, *shape: float) -> Tensor:
+        kernel = gaussian_from_log_covariance(torch.tensor([shape]), size)[0]
+        power = transfer_function(kernel, scale, side, side).abs().square()
+        return fold(power * squared**-alpha, scale)[used].double()
+
     def energy(parameters: np.ndarray) -> float:
         log_amplitude, alpha, m, *stretch = parameters.tolist()
-        shape = torch.tensor([[m, *(stretch or (0.0, 0.0))]])
-        response = transfer_function(
-            gaussian_from_log_covariance(shape, size)[0], scale, side, side
-        )
-        folded = fold(response.abs().square() * squared**-alpha, scale)[used].double()
-        expected = math.exp(log_amplitude) * folded / scale**2 + QUANTISATION
-        likelihood = float((expected.log() + seen / expected).mean()) * int(used.sum())
-        # tiles overlap by half and images are not stationary: count each image's worth once
-        prior = ((alpha - ALPHA) / ALPHA_SPREAD) ** 2 / 2
-        inside = max(0.0, m - 2 * math.log(SIGMAS[1]), 2 * math.log(SIGMAS[0]) - m)
-        return likelihood + prior + 1e3 * inside
+        expected = math.exp(log_amplitude) * folded(alpha, m, *(stretch or (0.0, 0.0)))
+        expected = expected + QUANTISATION
+        # summed as over one tile: tiles overlap, and images are less random than the model
+        likelihood = float((expected.log() + seen / expected).sum())
+        prior = 0.5 * ((alpha - ALPHA) / ALPHA_SPREAD) ** 2
+        outside = max(0.0, m - 2 * math.log(SIGMAS[1]), 2 * math.log(SIGMAS[0]) - m)
+        return likelihood + prior + 1e3 * outside
 
-    best = None
-    for sigma in (0.6, 0.5 * scale, 0.8 * scale):
-        start = [math.log(float(seen.mean()) * 1e-2), ALPHA, 2 * math.log(sigma)]
-        start += [0.0, 0.0] if oblong else []
-        options = {"xatol": 1e-3, "fatol": 1e-3, "maxiter": 300}
-        found = scipy.optimize.minimize(energy, start, method="Nelder-Mead", options=options)
-        if best is None or found.fun < best.fun:
-            best = found
-    shape = torch.tensor([[*best.x[2:], *([] if oblong else [0.0, 0.0])]], dtype=torch.float32)
+    def start(sigma: float) -> np.ndarray:
+        m = 2 * math.log(sigma)
+        amplitude = float((seen / folded(ALPHA, m, 0.0, 0.0)).mean())
+        return np.array([math.log(amplitude), ALPHA, m] + ([0.0, 0.0] if oblong else []))
+
+    best = min((start(scale * share) for share in STARTS), key=energy)
+    options = {"xatol": 1e-3, "fatol": 1e-3, "maxiter": 300}
+    found = scipy.optimize.minimize(energy, best, method="Nelder-Mead", options=options).x
+    shape = torch.tensor([[*found[2:], *([] if oblong else [0.0, 0.0])]], dtype=torch.float32)
     return gaussian_from_log_covariance(shape, size)[0]
