@@ -47,10 +47,13 @@ class KernelSystem:
         self._sums = torch.zeros(unknowns + 1, dtype=torch.float64)
         self.count = 0
 
-    def add(self, sharp: Tensor, blurred: Tensor) -> None:
+    def add(self, sharp: Tensor, blurred: Tensor, where: Tensor | None = None) -> None:
         """Take in a view: sharp [s h, s w] and blurred [h, w], in 0..1.
 
         Only pixels whose neighbourhood lies inside the image count: no guess at the edges.
+
+        Args:
+            where: bool [h, w], the pixels of `blurred` to use; all where left out.
         """
         scale, size = self.scale, self.size
         if tuple(sharp.shape) != tuple(n * scale for n in blurred.shape):
@@ -79,7 +82,11 @@ class KernelSystem:
             patches = F.unfold(strip, size, stride=scale)[0].T
             patches = patches.reshape(bottom - top, -1, size * size)[:, :columns]
             target = blurred[skip + top : skip + bottom, skip : skip + columns].double()
-            self._accumulate(patches.flatten(0, 1), target.reshape(-1, 1))
+            patches, target = patches.flatten(0, 1), target.reshape(-1, 1)
+            if where is not None:
+                chosen = where[skip + top : skip + bottom, skip : skip + columns].flatten()
+                patches, target = patches[chosen], target[chosen]
+            self._accumulate(patches, target)
 
     def _accumulate(self, patches: Tensor, target: Tensor) -> None:
         both = torch.cat([patches, target], dim=1)
