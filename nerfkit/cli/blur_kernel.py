@@ -6,12 +6,17 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 
+def is_run(source: tuple[Path, ...]) -> bool:
+    """Whether the one thing given is a folder that `nerfkit fit` wrote."""
+    return len(source) == 1 and (source[0] / "config.json").is_file()
+
+
 def blur_kernel(
     source: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN_OR_IMAGES")],
     output: Annotated[Path, arg(aliases=["-o"], metavar="FILE.npy|.mat|.png")] = Path("kernel.npy"),
     scale: Annotated[int | None, arg(aliases=["-s"], metavar="1|2|3|4")] = None,
     sharp: Annotated[Path | None, arg(metavar="DIR_OR_IMAGE")] = None,
-    family: Literal["gaussian", "motion", "disk", "free"] | None = None,
+    family: Literal["round", "gaussian", "motion", "disk", "free"] | None = None,
     network: Annotated[Path | None, arg(metavar="FILE")] = None,
     views: Annotated[int, arg(metavar="N")] = 8,
     json: Annotated[Path | None, arg(metavar="FILE")] = None,
@@ -24,7 +29,8 @@ def blur_kernel(
         scale: how many times smaller the images are than the sharp ones. Default: 1 for a run
             (its blur at its own size) and with --sharp, 2 for images alone.
         sharp: the sharp counterparts, in the same order; without them the estimate is blind.
-        family: what the kernel may be. Default: the likeliest; blind without a network, gaussian.
+        family: what the kernel may be; round (Gaussian) is for blind estimates. Default: the
+            likeliest; blind without a network, gaussian (round or oblong).
         network: a trained blind network instead of the one that comes with nerfkit.
         views: of a run, use at most so many training views.
         json: write the kernel and all numbers to this file.
@@ -44,9 +50,12 @@ def blur_kernel(
         raise NerfkitError(f"--scale: want 1, 2, 3 or 4, got {scale}")
     if views < 1:
         raise NerfkitError(f"--views: want at least 1, got {views}")
+    blind = sharp is None and not is_run(source)
+    if family == "round" and not blind:
+        raise NerfkitError("--family: round is for blind estimates; want gaussian")
     if not source:
         raise NerfkitError("RUN_OR_IMAGES: give a run's folder, images or folders of images")
-    if len(source) == 1 and (source[0] / "config.json").is_file():
+    if is_run(source):
         from nerfkit.run import Run
 
         if sharp is not None or network is not None:

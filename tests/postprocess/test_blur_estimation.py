@@ -169,5 +169,5 @@ def test_pairs_must_match(tmp_path):
 def test_blind_alternation_beats_knowing_nothing():
     truth = kernels.gaussian_kernel(1.3)
     y = observe(scene(200, 200), truth, 2)
-    fit = estimate_blind([y], 2, "gaussian", turns=4)
-    assert kernel_psnr(fit.kernel, truth) > kernel_psnr(kernels.delta_kernel(), truth) + 8
+    kernel = estimate_blind([y], 2, "gaussian", turns=1)
+    assert kernel_psnr(kernel, truth) > kernel_psnr(kernels.delta_kernel(), truth) + 8

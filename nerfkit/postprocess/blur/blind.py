@@ -4,24 +4,38 @@
     k_{i+1} = argmin_k |grad y - (grad x_i * k) reduced|^2 + phi(k)
 
 The x-step keeps gradients above a threshold and flattens the others (half-quadratic splitting of
-an l0 prior, Xu, Lu, Xu, Jia 2011 and Pan et al. 2014): edges come out sharper than any blur made
-them, which is what keeps the alternation from the trivial answer, no blur. The threshold falls
-from one turn to the next. phi is a family of `blur.priors`. k_0 is the spectral guess.
+an l0 prior, Xu, Lu, Xu, Jia 2011 and Pan et al. 2014); the threshold falls from turn to turn.
+
+Left to itself the alternation shrinks the kernel, turn by turn, down to no blur: restored edges are
+never quite as sharp as the true ones (Levin et al. 2009 prove it of joint maximisation). What it
+finds well is the shape: direction, ratio of axes. So phi(k) is a family of `blur.priors` *of given
+width*, and the width is that of maximum marginal likelihood, `blur.spectral`, which in turn is
+blind to shape beyond its families. k_0 is the spectral answer.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
+import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
-from nerfkit.postprocess.blur.kernels import SIZE
-from nerfkit.postprocess.blur.measure import centroid, shifted
+from nerfkit.postprocess.blur.kernels import (
+    SIZE,
+    disk_kernel,
+    gaussian_kernel,
+    motion_kernel,
+)
+from nerfkit.postprocess.blur.measure import centroid, shifted, width_of
 from nerfkit.postprocess.blur.pairs import KernelSystem
-from nerfkit.postprocess.blur.priors import FITS, KernelFit, Shape
-from nerfkit.postprocess.blur.spectral import spectral_gaussian
+from nerfkit.postprocess.blur.priors import FITS, KernelFit
+from nerfkit.postprocess.blur.spectral import spectral_fit
 from nerfkit.postprocess.blur.wiener import wiener_restore
 
-TURNS = 8
+BlindFamily = Literal["round", "gaussian", "motion", "disk", "free"]
+
+TURNS = 4
 SPLITS = 4  # rounds of flattening and restoring in one x-step
 STRONG, WEAK = 0.10, 0.03  # gradients kept in the first and in the last turn, 0..1 a pixel
 STIFFNESS = (0.02, 0.3)  # pull towards the flattened image, first and last split
@@ -30,32 +44,31 @@ STIFFNESS = (0.02, 0.3)  # pull towards the flattened image, first and last spli
 def estimate_blind(
     images: Sequence[Tensor],
     scale: int,
-    family: Shape = "gaussian",
+    family: BlindFamily = "gaussian",
     turns: int = TURNS,
     size: int = SIZE,
-    start: Tensor | None = None,
-) -> KernelFit:
-    """The kernel that blurred `images`, the same for all.
+) -> Tensor:
+    """The kernel [size, size] that blurred `images`, the same for all.
 
     Args:
         images: luma of y, [h, w] each in 0..1, at least 48 pixels a side.
         scale: by which they were reduced; 1 for blur alone.
-        family: what k may be.
+        family: what k may be. "round" and "disk" are widths alone: there the spectral answer
+            stands, and nothing alternates.
         turns: of the alternation.
-        start: k_0 [size, size]; the spectral guess where left out.
     """
-    kernel = spectral_gaussian(images, scale, size=size) if start is None else start
-    fit = None
+    symmetric = "round" if family in ("gaussian", "free") else family
+    kernel = spectral_fit(images, scale, symmetric, size).kernel
+    if family in ("round", "disk"):
+        return kernel
+    width = width_of(kernel)
     for turn in range(turns):
-        along = turn / max(1, turns - 1)
-        threshold = STRONG * (WEAK / STRONG) ** along
+        threshold = STRONG * (WEAK / STRONG) ** (turn / max(1, turns - 1))
         system = KernelSystem(scale, size)
         for y in images:
             add_gradients(system, sparse_restore(y, kernel, scale, threshold), y)
-        fit = FITS[family](system)
-        x, y = centroid(fit.kernel)
-        kernel = shifted(fit.kernel, -x, -y)
-    return KernelFit(fit.shape, kernel, fit.parameters, fit.residual_rms, fit.criterion)
+        kernel = of_width(FITS[family](system), width)
+    return kernel
 
 
 def sparse_restore(y: Tensor, kernel: Tensor, scale: int, threshold: float) -> Tensor:
@@ -97,3 +110,29 @@ def add_gradients(system: KernelSystem, x: Tensor, y: Tensor) -> None:
     s = system.scale
     system.add(x[:, s:] - x[:, :-s], y[:, 1:] - y[:, :-1])
     system.add(x[s:] - x[:-s], y[1:] - y[:-1])
+
+
+def of_width(fit: KernelFit, width: float) -> Tensor:
+    """The fit's kernel centred and enlarged or reduced to that `width_of`, in pixels."""
+    size = fit.kernel.shape[-1]
+    current = max(width_of(fit.kernel), 0.1)
+    factor = width / current
+    p = {name: factor * value for name, value in fit.parameters.items() if name != "angle"}
+    angle = fit.parameters.get("angle", 0.0)
+    if fit.shape == "gaussian":
+        return gaussian_kernel(p["sigma_long"], torch.tensor(p["sigma_short"]), angle, size)
+    if fit.shape == "motion":
+        return motion_kernel(p["length"], angle, size)
+    if fit.shape == "disk":
+        return disk_kernel(p["radius"], size)
+    x, y = centroid(fit.kernel)
+    return _enlarged(shifted(fit.kernel, -x, -y), factor)
+
+
+def _enlarged(kernel: Tensor, factor: float) -> Tensor:
+    middle = kernel.shape[-1] // 2
+    out = ndimage.affine_transform(
+        kernel.double().numpy(), np.full(2, 1 / factor), middle - middle / factor, order=1
+    )
+    out = torch.from_numpy(np.maximum(out, 0)).float()
+    return out / out.sum()

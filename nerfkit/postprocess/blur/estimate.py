@@ -14,7 +14,7 @@ from torch import Tensor
 from nerfkit.data import load_dataset
 from nerfkit.errors import NerfkitError
 from nerfkit.evaluate import background_colour, composite
-from nerfkit.postprocess.blur.blind import estimate_blind
+from nerfkit.postprocess.blur.blind import BlindFamily, estimate_blind
 from nerfkit.postprocess.blur.forward import degrade
 from nerfkit.postprocess.blur.images import luma, read_luma
 from nerfkit.postprocess.blur.kernels import SIZE
@@ -39,8 +39,8 @@ class KernelReport:
     Attributes:
         kernel: [size, size].
         method: "pairs" (sharp counterparts), "alternation" (blind, no training) or "network".
-        shape: family: gaussian, motion, disk or free.
-        parameters: of the family.
+        shape: family: round, gaussian, motion, disk or free.
+        parameters: of the family; none of a blind estimate.
         scale: by which the images were reduced.
         views: images used.
         width: standard deviation of the kernel, pixels of the sharp image.
@@ -50,7 +50,7 @@ class KernelReport:
 
     kernel: Tensor
     method: Method
-    shape: Shape
+    shape: BlindFamily
     parameters: dict[str, float]
     scale: int
     views: int
@@ -126,7 +126,10 @@ def kernel_of_run(
 
 
 def kernel_of_images(
-    images: Sequence[Path], scale: int, shape: Shape | None = None, network: Path | None = None
+    images: Sequence[Path],
+    scale: int,
+    shape: BlindFamily | None = None,
+    network: Path | None = None,
 ) -> KernelReport:
     """Blind, one kernel for all images: by a trained network or, with none, by alternation.
 
@@ -143,20 +146,20 @@ def kernel_of_images(
             )
     network = network or (packaged_network(scale) if shape is None else None)
     if network is None:
-        fit = estimate_blind(observed, scale, shape or "gaussian")
-        kernel, shape, parameters = fit.kernel, fit.shape, fit.parameters
+        shape = shape or "gaussian"
+        kernel = estimate_blind(observed, scale, shape)
     else:
         model = load_network(network)
         if model.scale != scale:
             raise NerfkitError(f"{network}: trained for --scale {model.scale}, got {scale}")
         kernel = torch.stack([model(y[None, None])[1][0] for y in observed]).mean(0)
-        shape, parameters = "free", {}
+        shape = "free"
     residual = torch.cat([_residual(y, kernel, scale).flatten() for y in observed])
     return KernelReport(
         kernel=kernel,
         method="alternation" if network is None else "network",
         shape=shape,
-        parameters=parameters,
+        parameters={},
         scale=scale,
         views=len(images),
         width=width_of(kernel),

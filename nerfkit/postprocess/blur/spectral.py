@@ -101,7 +101,8 @@ def spectral_fit(
         return likelihood + 0.5 * ((alpha - ALPHA) / ALPHA_SPREAD) ** 2
 
     def start(shape: np.ndarray) -> np.ndarray:
-        amplitude = float((seen / folded(ALPHA, shape)).mean())
+        # of sums: a ratio at every frequency would be endless where a motion has its zeros
+        amplitude = float(seen.sum() / folded(ALPHA, shape).sum())
         return np.array([math.log(amplitude), ALPHA, *shape])
 
     best = min((start(shape) for shape in starts), key=energy)

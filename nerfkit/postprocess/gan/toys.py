@@ -43,7 +43,7 @@ def perceptron(inputs: int, outputs: int, width: int, layers: int) -> nn.Sequent
 
 def play_gaussian(
     config: GameConfig,
-    steps: int = 1200,
+    steps: int = 1800,
     rates: tuple[float, float] = (5e-3, 1e-2),
     batch: int = 256,
     seed: int = 0,
