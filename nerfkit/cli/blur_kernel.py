@@ -30,7 +30,7 @@ def blur_kernel(
             (its blur at its own size) and with --sharp, 2 for images alone.
         sharp: the sharp counterparts, in the same order; without them the estimate is blind.
         family: what the kernel may be; round (Gaussian) is for blind estimates. Default: the
-            likeliest; blind without a network, gaussian (round or oblong).
+            likeliest.
         network: a trained blind network instead of the one that comes with nerfkit.
         views: of a run, use at most so many training views.
         json: write the kernel and all numbers to this file.

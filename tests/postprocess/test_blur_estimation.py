@@ -10,11 +10,11 @@ from sphere_run import SphereRun, write_blender
 from nerfkit import cli
 from nerfkit.errors import NerfkitError
 from nerfkit.postprocess.blur import kernels
-from nerfkit.postprocess.blur.blind import estimate_blind, flatten
+from nerfkit.postprocess.blur.blind import alternate, estimate_blind, flatten
 from nerfkit.postprocess.blur.estimate import kernel_of_pairs, kernel_of_run
 from nerfkit.postprocess.blur.forward import degrade
 from nerfkit.postprocess.blur.kernel_files import load_kernel
-from nerfkit.postprocess.blur.measure import kernel_psnr
+from nerfkit.postprocess.blur.measure import kernel_psnr, width_of
 from nerfkit.postprocess.blur.pairs import KernelSystem, solve_free
 from nerfkit.postprocess.blur.priors import fit_best, fit_gaussian
 
@@ -166,8 +166,31 @@ def test_pairs_must_match(tmp_path):
         kernel_of_pairs([], [tmp_path / "a.png"], 2)
 
 
-def test_blind_alternation_beats_knowing_nothing():
-    truth = kernels.gaussian_kernel(1.3)
-    y = observe(scene(200, 200), truth, 2)
-    kernel = estimate_blind([y], 2, "gaussian", turns=1)
-    assert kernel_psnr(kernel, truth) > kernel_psnr(kernels.delta_kernel(), truth) + 8
+BLIND = {
+    "round": kernels.gaussian_kernel(1.3),
+    "motion": kernels.motion_kernel(9.0, 0.8),
+    "disk": kernels.disk_kernel(2.8),
+}
+
+
+@pytest.mark.parametrize("family", BLIND)
+def test_spectra_tell_family_and_kernel(family):
+    truth = BLIND[family]
+    floor = kernel_psnr(torch.stack(list(BLIND.values())).mean(0), truth)
+    found, kernel = estimate_blind([observe(scene(200, 200), truth, 1)], 1)
+    assert found == family
+    assert kernel_psnr(kernel, truth) > floor + 8
+
+
+def test_alternation_keeps_width_and_finds_the_course():
+    # a bent path: its mirror image has the same spectrum
+    truth = torch.zeros(SIZE, SIZE)
+    truth[3, 2:7] = 1.0
+    truth[3:8, 7] = 1.0
+    truth /= truth.sum()
+    y = observe(scene(160, 160), truth, 1)
+    start = kernels.gaussian_kernel(width_of(truth), size=SIZE)
+    kernel = alternate([y], 1, start, turns=3)
+    assert width_of(kernel) == pytest.approx(width_of(truth), rel=0.05)
+    assert kernel_psnr(kernel, truth) > kernel_psnr(start, truth) + 3
+    assert kernel_psnr(kernel, truth) > kernel_psnr(kernel.flip(0, 1), truth) + 3

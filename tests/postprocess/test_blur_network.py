@@ -54,7 +54,7 @@ def test_reshaping_widens_and_stretches_a_gaussian():
     torch.testing.assert_close(wider[0], kernels.gaussian_kernel(1.8), rtol=0, atol=1e-6)
     stretched = reshaped(start, torch.tensor([[0.0, 0.4, 0.0]]), rest)[0]
     dx, dy = kernels.offsets(21)
-    assert (stretched * dx**2).sum() > 1.5 * (stretched * dy**2).sum()
+    assert (stretched * dx**2).sum() > 1.4 * (stretched * dy**2).sum()
 
 
 def test_patches_are_what_the_forward_model_says():

@@ -132,12 +132,12 @@ def test_vgg_has_torchvisions_layout_and_says_where_weights_belong(tmp_path):
 
 def test_frechet_distance_of_commuting_gaussians_is_exact():
     mean, other = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.0, 2.0, 5.0])
-    first, second = torch.tensor([4.0, 1.0, 0.25]), torch.tensor([1.0, 9.0, 0.25])
-    turn = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0))).Q.double()
+    first = torch.tensor([4.0, 1.0, 0.25], dtype=torch.float64)
+    second = torch.tensor([1.0, 9.0, 0.25], dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64)).Q
     wanted = 5 + (first.sqrt() - second.sqrt()).square().sum().item()
-    got = gaussian_frechet(
-        mean, turn @ first.double().diag() @ turn.T, other, turn @ second.double().diag() @ turn.T
-    )
+    got = gaussian_frechet(mean, turn @ first.diag() @ turn.T, other, turn @ second.diag() @ turn.T)
     assert got == pytest.approx(wanted, rel=1e-12)
 
 

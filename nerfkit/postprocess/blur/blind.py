@@ -7,10 +7,11 @@ The x-step keeps gradients above a threshold and flattens the others (half-quadr
 an l0 prior, Xu, Lu, Xu, Jia 2011 and Pan et al. 2014); the threshold falls from turn to turn.
 
 Left to itself the alternation shrinks the kernel, turn by turn, down to no blur: restored edges are
-never quite as sharp as the true ones (Levin et al. 2009 prove it of joint maximisation). What it
-finds well is the shape: direction, ratio of axes. So phi(k) is a family of `blur.priors` *of given
-width*, and the width is that of maximum marginal likelihood, `blur.spectral`, which in turn is
-blind to shape beyond its families. k_0 is the spectral answer.
+never quite as sharp as the true ones (Levin et al. 2009, doi 10.1109/CVPR.2009.5206815, show it of
+any joint maximum). So x is integrated out where that can be done in closed form: within a family
+of symmetric kernels `blur.spectral` gives the answer of highest marginal likelihood, and nothing
+alternates. A kernel of no family starts from the likeliest of them and keeps its width; the
+alternation finds what spectra cannot tell, its course.
 """
 
 from collections.abc import Sequence
@@ -21,16 +22,10 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from nerfkit.postprocess.blur.kernels import (
-    SIZE,
-    disk_kernel,
-    gaussian_kernel,
-    motion_kernel,
-)
+from nerfkit.postprocess.blur.kernels import SIZE
 from nerfkit.postprocess.blur.measure import centroid, shifted, width_of
-from nerfkit.postprocess.blur.pairs import KernelSystem
-from nerfkit.postprocess.blur.priors import FITS, KernelFit
-from nerfkit.postprocess.blur.spectral import spectral_fit
+from nerfkit.postprocess.blur.pairs import KernelSystem, solve_free
+from nerfkit.postprocess.blur.spectral import spectral_best, spectral_fit
 from nerfkit.postprocess.blur.wiener import wiener_restore
 
 BlindFamily = Literal["round", "gaussian", "motion", "disk", "free"]
@@ -44,30 +39,34 @@ STIFFNESS = (0.02, 0.3)  # pull towards the flattened image, first and last spli
 def estimate_blind(
     images: Sequence[Tensor],
     scale: int,
-    family: BlindFamily = "gaussian",
-    turns: int = TURNS,
+    family: BlindFamily | None = None,
     size: int = SIZE,
-) -> Tensor:
-    """The kernel [size, size] that blurred `images`, the same for all.
+) -> tuple[BlindFamily, Tensor]:
+    """The kernel [size, size] that blurred `images`, the same for all, and its family.
 
     Args:
         images: luma of y, [h, w] each in 0..1, at least 48 pixels a side.
         scale: by which they were reduced; 1 for blur alone.
-        family: what k may be. "round" and "disk" are widths alone: there the spectral answer
-            stands, and nothing alternates.
-        turns: of the alternation.
+        family: what k may be; the likeliest of round, gaussian, motion and disk where left out.
     """
-    symmetric = "round" if family in ("gaussian", "free") else family
-    kernel = spectral_fit(images, scale, symmetric, size).kernel
-    if family in ("round", "disk"):
-        return kernel
-    width = width_of(kernel)
+    if family == "free":
+        _, start = spectral_best(images, scale, size)
+        return family, alternate(images, scale, start.kernel)
+    if family is None:
+        family, fit = spectral_best(images, scale, size)
+        return family, fit.kernel
+    return family, spectral_fit(images, scale, family, size).kernel
+
+
+def alternate(images: Sequence[Tensor], scale: int, start: Tensor, turns: int = TURNS) -> Tensor:
+    """A kernel [size, size] of no family by turns of x and k, of the width of `start`, k_0."""
+    kernel, width = start, width_of(start)
     for turn in range(turns):
         threshold = STRONG * (WEAK / STRONG) ** (turn / max(1, turns - 1))
-        system = KernelSystem(scale, size)
+        system = KernelSystem(scale, start.shape[-1])
         for y in images:
             add_gradients(system, sparse_restore(y, kernel, scale, threshold), y)
-        kernel = of_width(FITS[family](system), width)
+        kernel = of_width(solve_free(system).kernel, width)
     return kernel
 
 
@@ -112,24 +111,11 @@ def add_gradients(system: KernelSystem, x: Tensor, y: Tensor) -> None:
     system.add(x[s:] - x[:-s], y[1:] - y[:-1])
 
 
-def of_width(fit: KernelFit, width: float) -> Tensor:
-    """The fit's kernel centred and enlarged or reduced to that `width_of`, in pixels."""
-    size = fit.kernel.shape[-1]
-    current = max(width_of(fit.kernel), 0.1)
-    factor = width / current
-    p = {name: factor * value for name, value in fit.parameters.items() if name != "angle"}
-    angle = fit.parameters.get("angle", 0.0)
-    if fit.shape == "gaussian":
-        return gaussian_kernel(p["sigma_long"], torch.tensor(p["sigma_short"]), angle, size)
-    if fit.shape == "motion":
-        return motion_kernel(p["length"], angle, size)
-    if fit.shape == "disk":
-        return disk_kernel(p["radius"], size)
-    x, y = centroid(fit.kernel)
-    return _enlarged(shifted(fit.kernel, -x, -y), factor)
-
-
-def _enlarged(kernel: Tensor, factor: float) -> Tensor:
+def of_width(kernel: Tensor, width: float) -> Tensor:
+    """The kernel [size, size] centred and enlarged or reduced to that `width_of`, in pixels."""
+    x, y = centroid(kernel)
+    kernel = shifted(kernel, -x, -y)
+    factor = width / max(width_of(kernel), 0.1)
     middle = kernel.shape[-1] // 2
     out = ndimage.affine_transform(
         kernel.double().numpy(), np.full(2, 1 / factor), middle - middle / factor, order=1

@@ -28,7 +28,7 @@ from nerfkit.postprocess.blur.wiener import wiener_restore
 if TYPE_CHECKING:
     from nerfkit.run import Run
 
-Method = Literal["pairs", "alternation", "network"]
+Method = Literal["pairs", "spectrum", "alternation", "network"]
 WEIGHTS = Path(__file__).parent / "weights"
 
 
@@ -38,7 +38,7 @@ class KernelReport:
 
     Attributes:
         kernel: [size, size].
-        method: "pairs" (sharp counterparts), "alternation" (blind, no training) or "network".
+        method: "pairs" (sharp counterparts), "spectrum" or "alternation" (blind) or "network".
         shape: family: round, gaussian, motion, disk or free.
         parameters: of the family; none of a blind estimate.
         scale: by which the images were reduced.
@@ -131,10 +131,10 @@ def kernel_of_images(
     shape: BlindFamily | None = None,
     network: Path | None = None,
 ) -> KernelReport:
-    """Blind, one kernel for all images: by a trained network or, with none, by alternation.
+    """Blind, one kernel for all images: by a trained network or, with none, from spectra.
 
     Args:
-        shape: family, for the alternation (default gaussian); the network has its own.
+        shape: family, without a network; the likeliest where left out.
         network: file of `blur.train`; the one that comes with nerfkit for this scale where left
             out, if there is one and no family is asked for.
     """
@@ -146,18 +146,18 @@ def kernel_of_images(
             )
     network = network or (packaged_network(scale) if shape is None else None)
     if network is None:
-        shape = shape or "gaussian"
-        kernel = estimate_blind(observed, scale, shape)
+        shape, kernel = estimate_blind(observed, scale, shape)
+        method: Method = "alternation" if shape == "free" else "spectrum"
     else:
         model = load_network(network)
         if model.scale != scale:
             raise NerfkitError(f"{network}: trained for --scale {model.scale}, got {scale}")
         kernel = torch.stack([model(y[None, None])[1][0] for y in observed]).mean(0)
-        shape = "free"
+        shape, method = "free", "network"
     residual = torch.cat([_residual(y, kernel, scale).flatten() for y in observed])
     return KernelReport(
         kernel=kernel,
-        method="alternation" if network is None else "network",
+        method=method,
         shape=shape,
         parameters={},
         scale=scale,

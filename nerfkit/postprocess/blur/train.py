@@ -157,7 +157,7 @@ class Trainer:
                     "config": asdict(self.config),
                     "step": self.step,
                     "network": self.network.state_dict(),
-                    "average": self.average.network.state_dict(),
+                    "average": self.average.state_dict(),
                     "optimiser": self.optimiser.state_dict(),
                     "generator": self.generator.get_state(),
                 },
@@ -173,7 +173,7 @@ class Trainer:
             )
         self.step = state["step"]
         self.network.load_state_dict(state["network"])
-        self.average.network.load_state_dict(state["average"])
+        self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.generator.set_state(state["generator"])
 

@@ -1,6 +1,7 @@
 """Exponential moving average of a network's weights."""
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,6 +25,15 @@ class WeightAverage:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self.decay = decay
         self.updates = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that `load_state_dict` needs to go on exactly."""
+        return {"network": self.network.state_dict(), "updates": self.updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        self.network.load_state_dict(state["network"])
+        self.updates = state["updates"]
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
