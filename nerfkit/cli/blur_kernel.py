@@ -70,9 +70,10 @@ def blur_kernel(
     if json is not None:
         files.write_json(json, report.to_dict())
     numbers = ", ".join(f"{name} {value:.4g}" for name, value in report.parameters.items())
+    images = f"{report.views} image" + ("s" if report.views > 1 else "")
     console = Console(file=sys.stdout, highlight=False)
     console.print(
-        f"{report.shape} kernel by {report.method}, {report.views} images, x{report.scale}: "
+        f"{report.shape} kernel by {report.method}, {images}, x{report.scale}: "
         f"width {report.width:.3f} pixels" + (f" ({numbers})" if numbers else "")
     )
     console.print(f"residual {255 * report.residual_rms:.3f} of 255; written to {output}")

