@@ -37,8 +37,8 @@ QUANTISATION = 1e-6  # variance of rounding to 8 bits, about 1 / (12 255^2)
 # Prior of alpha. Of four tried, the one that errs least on ten blurred images of T91 and BSDS400:
 # sigma is off by 9 % at x2, 5.5 % at x4. (Their own slopes, unblurred, are 1.26 +- 0.26.)
 ALPHA, ALPHA_SPREAD = 1.1, 0.12
-# Photographs have directions of their own. On ten of T91 and BSDS400 an oblong kernel is likelier than
-# the true round one by up to 110 (once 332), than a round one for a truth of ratio two by 400 up.
+# Photographs have directions of their own: on ten of T91 and BSDS400 at x2 an oblong kernel was
+# likelier than the true round one by up to 110 (once 332); where the truth was oblong, by over 400.
 DIRECTION = 200.0
 SIGMAS = (0.25, 5.0)  # of the search, pixels of x
 
