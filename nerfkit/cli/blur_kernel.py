@@ -16,7 +16,7 @@ def blur_kernel(
     output: Annotated[Path, arg(aliases=["-o"], metavar="FILE.npy|.mat|.png")] = Path("kernel.npy"),
     scale: Annotated[int | None, arg(aliases=["-s"], metavar="1|2|3|4")] = None,
     sharp: Annotated[Path | None, arg(metavar="DIR_OR_IMAGE")] = None,
-    family: Literal["round", "gaussian", "motion", "disk", "free"] | None = None,
+    family: Literal["round", "gaussian", "motion", "disk", "free", "edges"] | None = None,
     network: Annotated[Path | None, arg(metavar="FILE")] = None,
     views: Annotated[int, arg(metavar="N")] = 8,
     json: Annotated[Path | None, arg(metavar="FILE")] = None,
@@ -29,8 +29,8 @@ def blur_kernel(
         scale: how many times smaller the images are than the sharp ones. Default: 1 for a run
             (its blur at its own size) and with --sharp, 2 for images alone.
         sharp: the sharp counterparts, in the same order; without them the estimate is blind.
-        family: what the kernel may be; round (Gaussian) is for blind estimates. Default: the
-            likeliest.
+        family: what the kernel may be. Default: the likeliest. Blind estimates also know round
+            (Gaussians) and edges (a Gaussian by alternation, not by spectra), but not free.
         network: a trained blind network instead of the one that comes with nerfkit.
         views: of a run, use at most so many training views.
         json: write the kernel and all numbers to this file.
@@ -51,8 +51,11 @@ def blur_kernel(
     if views < 1:
         raise NerfkitError(f"--views: want at least 1, got {views}")
     blind = sharp is None and not is_run(source)
-    if family == "round" and not blind:
-        raise NerfkitError("--family: round is for blind estimates; want gaussian")
+    if family in (("free",) if blind else ("round", "edges")):
+        known = "round, gaussian, motion, disk, edges" if blind else "gaussian, motion, disk, free"
+        raise NerfkitError(
+            f"--family: {'blind' if blind else 'not blind'}, want one of {known}; got {family}"
+        )
     if not source:
         raise NerfkitError("RUN_OR_IMAGES: give a run's folder, images or folders of images")
     if is_run(source):

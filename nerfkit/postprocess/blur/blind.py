@@ -1,4 +1,6 @@
-"""Blind kernel estimation without any training: alternate over x and k (arXiv 2010.02631, eq. 2).
+"""Blind kernel estimation without any training.
+
+The alternation of arXiv 2010.02631, equation 2, over x and k:
 
     x_i     = argmin_x |y - (x * k_i) reduced|^2 + noise |grad x - g|^2,  g = strong gradients of x
     k_{i+1} = argmin_k |grad y - (grad x_i * k) reduced|^2 + phi(k)
@@ -8,32 +10,32 @@ an l0 prior, Xu, Lu, Xu, Jia 2011 and Pan et al. 2014); the threshold falls from
 
 Left to itself the alternation shrinks the kernel, turn by turn, down to no blur: restored edges are
 never quite as sharp as the true ones (Levin et al. 2009, doi 10.1109/CVPR.2009.5206815, show it of
-any joint maximum). So x is integrated out where that can be done in closed form: within a family
-of symmetric kernels `blur.spectral` gives the answer of highest marginal likelihood, and nothing
-alternates. A kernel of no family starts from the likeliest of them and keeps its width; the
-alternation finds what spectra cannot tell, its course.
+any joint maximum). What it finds well is the kernel's direction and ratio of axes. So phi leaves
+those two to the edges, and sets the width by maximum marginal likelihood, with x integrated out
+(`blur.spectral`). For families that spectra tell completely, and by default, the marginal
+likelihood answers alone.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
-import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from nerfkit.postprocess.blur.kernels import SIZE
-from nerfkit.postprocess.blur.measure import centroid, shifted, width_of
-from nerfkit.postprocess.blur.pairs import KernelSystem, solve_free
+from nerfkit.postprocess.blur.pairs import KernelSystem
+from nerfkit.postprocess.blur.priors import fit_gaussian
 from nerfkit.postprocess.blur.spectral import spectral_best, spectral_fit
 from nerfkit.postprocess.blur.wiener import wiener_restore
 
-BlindFamily = Literal["round", "gaussian", "motion", "disk", "free"]
+BlindFamily = Literal["round", "gaussian", "motion", "disk", "edges"]
 
 TURNS = 4
 SPLITS = 4  # rounds of flattening and restoring in one x-step
 STRONG, WEAK = 0.10, 0.03  # gradients kept in the first and in the last turn, 0..1 a pixel
 STIFFNESS = (0.02, 0.3)  # pull towards the flattened image, first and last split
+WIDEST_RATIO = 4.0  # of a Gaussian's axes
 
 
 def estimate_blind(
@@ -47,26 +49,31 @@ def estimate_blind(
     Args:
         images: luma of y, [h, w] each in 0..1, at least 48 pixels a side.
         scale: by which they were reduced; 1 for blur alone.
-        family: what k may be; the likeliest of round, gaussian, motion and disk where left out.
+        family: what k may be: by spectra round, gaussian, motion or disk, the likeliest of them
+            where left out; "edges" for a Gaussian by the alternation.
     """
-    if family == "free":
-        _, start = spectral_best(images, scale, size)
-        return family, alternate(images, scale, start.kernel)
+    if family == "edges":
+        return family, alternate(images, scale, size=size)
     if family is None:
         family, fit = spectral_best(images, scale, size)
         return family, fit.kernel
     return family, spectral_fit(images, scale, family, size).kernel
 
 
-def alternate(images: Sequence[Tensor], scale: int, start: Tensor, turns: int = TURNS) -> Tensor:
-    """A kernel [size, size] of no family by turns of x and k, of the width of `start`, k_0."""
-    kernel, width = start, width_of(start)
+def alternate(images: Sequence[Tensor], scale: int, turns: int = TURNS, size: int = SIZE) -> Tensor:
+    """A Gaussian kernel [size, size] by turns of x and k; k_0 is the likeliest round one."""
+    kernel = spectral_fit(images, scale, "round", size).kernel
     for turn in range(turns):
         threshold = STRONG * (WEAK / STRONG) ** (turn / max(1, turns - 1))
-        system = KernelSystem(scale, start.shape[-1])
+        system = KernelSystem(scale, size)
         for y in images:
             add_gradients(system, sparse_restore(y, kernel, scale, threshold), y)
-        kernel = of_width(solve_free(system).kernel, width)
+        found = fit_gaussian(system).parameters
+        ratio = found["sigma_long"] / max(found["sigma_short"], 1e-3)
+        log_ratio = math.log(min(ratio, WIDEST_RATIO))
+        way = 2 * found["angle"]
+        stretch = (log_ratio * math.cos(way), log_ratio * math.sin(way))
+        kernel = spectral_fit(images, scale, "round", size, stretch).kernel
     return kernel
 
 
@@ -109,16 +116,3 @@ def add_gradients(system: KernelSystem, x: Tensor, y: Tensor) -> None:
     s = system.scale
     system.add(x[:, s:] - x[:, :-s], y[:, 1:] - y[:, :-1])
     system.add(x[s:] - x[:-s], y[1:] - y[:-1])
-
-
-def of_width(kernel: Tensor, width: float) -> Tensor:
-    """The kernel [size, size] centred and enlarged or reduced to that `width_of`, in pixels."""
-    x, y = centroid(kernel)
-    kernel = shifted(kernel, -x, -y)
-    factor = width / max(width_of(kernel), 0.1)
-    middle = kernel.shape[-1] // 2
-    out = ndimage.affine_transform(
-        kernel.double().numpy(), np.full(2, 1 / factor), middle - middle / factor, order=1
-    )
-    out = torch.from_numpy(np.maximum(out, 0)).float()
-    return out / out.sum()

@@ -39,7 +39,7 @@ class KernelReport:
     Attributes:
         kernel: [size, size].
         method: "pairs" (sharp counterparts), "spectrum" or "alternation" (blind) or "network".
-        shape: family: round, gaussian, motion, disk or free.
+        shape: family: round, gaussian, motion, disk, edges (see `blur.blind`) or free.
         parameters: of the family; none of a blind estimate.
         scale: by which the images were reduced.
         views: images used.
@@ -50,7 +50,7 @@ class KernelReport:
 
     kernel: Tensor
     method: Method
-    shape: BlindFamily
+    shape: Shape | BlindFamily
     parameters: dict[str, float]
     scale: int
     views: int
@@ -147,7 +147,7 @@ def kernel_of_images(
     network = network or (packaged_network(scale) if shape is None else None)
     if network is None:
         shape, kernel = estimate_blind(observed, scale, shape)
-        method: Method = "alternation" if shape == "free" else "spectrum"
+        method: Method = "alternation" if shape == "edges" else "spectrum"
     else:
         model = load_network(network)
         if model.scale != scale:

@@ -74,13 +74,19 @@ def periodogram(images: Sequence[Tensor], tile: int = TILE) -> Tensor:
 
 
 def spectral_fit(
-    images: Sequence[Tensor], scale: int, family: SymmetricFamily = "round", size: int = SIZE
+    images: Sequence[Tensor],
+    scale: int,
+    family: SymmetricFamily = "round",
+    size: int = SIZE,
+    stretch: tuple[float, float] = (0.0, 0.0),
 ) -> SpectralFit:
     """The kernel of `family` under which the images' spectra are likeliest.
 
     Args:
         images: luma of y, [h, w] each, at least TILE pixels a side.
         family: "round" Gaussians, any "gaussian", straight "motion" or a "disk".
+        stretch: (a, b) of `gaussian_from_log_covariance`, given to the "round" ones: then they
+            are oblong, and only their width is looked for.
     """
     observed = periodogram(images)
     side = TILE * scale
@@ -90,7 +96,7 @@ def spectral_fit(
     low = torch.fft.fftfreq(TILE).abs()
     used = torch.maximum(low[:, None], low) > 2.5 / TILE
     seen = observed[used].double()
-    kernel_of, starts = _family(family, scale, size)
+    kernel_of, starts = _family(family, scale, size, stretch)
 
     def folded(alpha: float, shape: np.ndarray) -> Tensor:
         power = transfer_function(kernel_of(shape), scale, side, side).abs().square()
@@ -136,14 +142,14 @@ def spectral_gaussian(images: Sequence[Tensor], scale: int, size: int = SIZE) ->
 
 
 def _family(
-    family: SymmetricFamily, scale: int, size: int
+    family: SymmetricFamily, scale: int, size: int, stretch: tuple[float, float]
 ) -> tuple[Callable[[np.ndarray], Tensor], np.ndarray]:
     """(parameters -> kernel, parameters to try first [N, P])."""
     low, high = (2 * math.log(sigma) for sigma in SIGMAS)
     widths = 2 * np.log(scale * np.array([0.15, 0.3, 0.45, 0.65, 0.9]))
     if family == "round":
         return (
-            lambda p: gaussian_from_log_covariance(_row(np.clip(p[0], low, high), 0.0, 0.0), size)[
+            lambda p: gaussian_from_log_covariance(_row(np.clip(p[0], low, high), *stretch), size)[
                 0
             ],
             widths[:, None],
