@@ -31,7 +31,7 @@ def blur_kernel(
         sharp: the sharp counterparts, in the same order; without them the estimate is blind.
         family: what the kernel may be. Default: the likeliest. Blind estimates also know round
             (Gaussians) and edges (a Gaussian by alternation, not by spectra), but not free.
-        network: a trained blind network instead of the one that comes with nerfkit.
+        network: let this trained network estimate (written by benchmarks/train_blind.py).
         views: of a run, use at most so many training views.
         json: write the kernel and all numbers to this file.
     """

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from nerfkit.run import Run
 
 Method = Literal["pairs", "spectrum", "alternation", "network"]
-WEIGHTS = Path(__file__).parent / "weights"
 
 
 @dataclass(frozen=True)
@@ -131,12 +130,11 @@ def kernel_of_images(
     shape: BlindFamily | None = None,
     network: Path | None = None,
 ) -> KernelReport:
-    """Blind, one kernel for all images: by a trained network or, with none, from spectra.
+    """Blind, one kernel for all images: from spectra or, where one is given, by a trained network.
 
     Args:
         shape: family, without a network; the likeliest where left out.
-        network: file of `blur.train`; the one that comes with nerfkit for this scale where left
-            out, if there is one and no family is asked for.
+        network: file of `blur.train`; without one, spectra and alternation answer.
     """
     observed = [read_luma(path) for path in images]
     for path, y in zip(images, observed, strict=True):
@@ -144,7 +142,6 @@ def kernel_of_images(
             raise NerfkitError(
                 f"{path}: want at least {TILE} pixels a side, got {y.shape[1]}x{y.shape[0]}"
             )
-    network = network or (packaged_network(scale) if shape is None else None)
     if network is None:
         shape, kernel = estimate_blind(observed, scale, shape)
         method: Method = "alternation" if shape == "edges" else "spectrum"
@@ -165,12 +162,6 @@ def kernel_of_images(
         width=width_of(kernel),
         residual_rms=residual.square().mean().sqrt().item(),
     )
-
-
-def packaged_network(scale: int) -> Path | None:
-    """The blind network that comes with nerfkit for this scale, if there is one."""
-    path = WEIGHTS / f"blind_x{scale}.safetensors"
-    return path if path.exists() else None
 
 
 def _add(system: KernelSystem, sharp: Tensor, blurred: Tensor, name: object) -> None:

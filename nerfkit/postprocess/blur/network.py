@@ -130,7 +130,7 @@ class BlindNetwork(nn.Module):
     def forward(
         self, y: Tensor, start: Tensor | None = None, loops: int = LOOPS
     ) -> tuple[Tensor, Tensor]:
-        """(x, kernel) after `loops` turns of each.
+        """(x, kernel) after `loops` turns of each; with none, the Restorer's answer to k_0.
 
         Args:
             start: k_0 [B, size, size]; the spectral guess where left out.
@@ -139,6 +139,8 @@ class BlindNetwork(nn.Module):
         if kernel is None:
             guesses = [spectral_gaussian([image[0]], self.scale, size=self.size) for image in y]
             kernel = torch.stack(guesses).to(y)
+        if loops == 0:
+            return self.restorer(y, kernel), kernel
         x = wiener_restore(y, kernel, self.scale)
         for _ in range(loops):
             kernel = self.estimator(y, x, kernel)
