@@ -30,7 +30,7 @@ from nerfkit.postprocess.gan.average import WeightAverage
 STATE = "state.pt"
 NETWORK = "network.safetensors"
 AVERAGE = 0.998
-GUESS_ERROR = 0.12  # of log sigma; the spectral guess on T91 and BSDS400
+GUESS_ERROR = 0.12  # of log sigma; more than the spectral guess has on T91 and BSDS400
 LOSS_BORDER = 3  # pixels of y: what lies outside the patch reaches this far in
 
 
