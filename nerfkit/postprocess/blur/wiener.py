@@ -19,7 +19,7 @@ from torch import Tensor
 
 from nerfkit.postprocess.blur.forward import transfer_function
 
-# Best of 1e-3, 3e-3, 1e-2, 3e-2 for 8-bit images: ten of T91 and BSDS400, x2 and x4 (33.5, 28.4 dB).
+# Best of 1e-3, 3e-3, 1e-2, 3e-2 on ten 8-bit images of T91 and BSDS400, x2 and x4 (33.5, 28.4 dB).
 NOISE = 1e-2
 LOWEST = 1 / 256  # f0, cycles a pixel: larger structures than this are not punished less
 PAD = 12  # pixels of y mirrored round it, so that the period of the FFT does not show
