@@ -21,19 +21,18 @@ import statistics
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from nerfkit import files
 from nerfkit.postprocess.blur.forward import degrade
-from nerfkit.postprocess.blur.images import image_files, luma
 from nerfkit.postprocess.blur.kernels import delta_kernel, gaussian8
 from nerfkit.postprocess.blur.measure import kernel_psnr, mean_kernel_floor
 from nerfkit.postprocess.blur.spectral import spectral_gaussian
 from nerfkit.postprocess.blur.train import load_network
 from nerfkit.postprocess.blur.wiener import wiener_restore
+from nerfkit.postprocess.colour import luma
+from nerfkit.postprocess.pictures import image_files, read_rgb
 
 
 def main() -> None:
@@ -102,8 +101,7 @@ def _methods(scale: int, path: Path | None) -> dict[str, Method]:
 
 def _observe(path: Path, kernel: Tensor, scale: int) -> tuple[Tensor, Tensor]:
     """(luma of the sharp image [H, W], of the observed one [1, 1, h, w])."""
-    with Image.open(path) as image:
-        rgb = torch.from_numpy(np.array(image.convert("RGB"))).float() / 255
+    rgb = torch.from_numpy(read_rgb(path)).float() / 255
     height, width = (n // scale * scale for n in rgb.shape[:2])
     rgb = rgb[:height, :width]
     small = degrade(rgb.permute(2, 0, 1)[None], kernel, scale)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from nerfkit.postprocess.blur.images import image_files
 from nerfkit.postprocess.blur.train import TrainConfig, train
+from nerfkit.postprocess.pictures import image_files
 
 PATCHES = {
     2: {"patch": 32, "batch": 8},

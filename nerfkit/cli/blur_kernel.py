@@ -42,8 +42,8 @@ def blur_kernel(
     from nerfkit import files
     from nerfkit.errors import NerfkitError
     from nerfkit.postprocess.blur import estimate
-    from nerfkit.postprocess.blur.images import image_files
     from nerfkit.postprocess.blur.kernel_files import check_suffix, save_kernel
+    from nerfkit.postprocess.pictures import image_files
 
     check_suffix(output)
     if scale is not None and scale not in (1, 2, 3, 4):

@@ -18,8 +18,7 @@ from nerfkit.metrics import psnr
 from nerfkit.postprocess import clips
 from nerfkit.postprocess.models import load_network, shipped_network
 from nerfkit.postprocess.networks import SCALES
-from nerfkit.postprocess.pairs import SUFFIXES
-from nerfkit.postprocess.pictures import Picture, read_picture, write_picture
+from nerfkit.postprocess.pictures import SUFFIXES, Picture, read_picture, write_picture
 from nerfkit.postprocess.resize import imresize
 from nerfkit.postprocess.upscale import Upscaler
 

@@ -1,7 +1,6 @@
 """BT.601 luma and chroma as MATLAB's `rgb2ycbcr` scales them: Y in 16..235, Cb and Cr in 16..240.
 
-R, G, B are sRGB values in 0..1; Y, Cb, Cr are divided by 255. Arrays are [..., 3] or, for the
-tensor versions, [N, 3, H, W].
+R, G, B are sRGB values in 0..1; Y, Cb, Cr are divided by 255.
 """
 
 import numpy as np
@@ -16,9 +15,9 @@ OFFSET = np.array([16.0, 128.0, 128.0])
 FROM_YCBCR = np.linalg.inv(TO_YCBCR / 255)
 
 
-def luma(rgb: np.ndarray) -> np.ndarray:
-    """Y [...] in 0..1 (16/255 to 235/255) of R, G, B [..., 3] in 0..1."""
-    return (rgb @ (TO_YCBCR[0] / 255).astype(rgb.dtype) + 16 / 255).astype(rgb.dtype)
+def luma(rgb: Tensor) -> Tensor:
+    """[..., 3] R, G, B in 0..1 -> [...] Y in 16/255 .. 235/255."""
+    return rgb @ torch.from_numpy(TO_YCBCR[0] / 255).to(rgb) + 16 / 255
 
 
 def rgb_to_ycbcr(rgb: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from nerfkit.postprocess.blur.kernels import gaussian_kernel
 from nerfkit.postprocess.resize import imresize
 
 Span = tuple[float, float]
@@ -28,35 +29,18 @@ class Degradation:
     """Standard deviation of the Gaussian along its two axes."""
     isotropic: bool = True
     """Both axes alike; otherwise drawn apart, and the angle too."""
-    kernel: int = 21
-    """Side of the blur kernel, odd."""
+    kernel: np.ndarray | None = None
+    """[side, side] to blur with in place of a Gaussian (see `blur.kernels`)."""
     noise: Span | None = None
     """Standard deviation of white Gaussian noise, of each channel alike."""
     jpeg: tuple[int, int] | None = None
     """Quality, 1 to 95."""
 
 
-def gaussian_kernel(side: int, sigma: Span, angle: float = 0.0) -> np.ndarray:
-    """Anisotropic Gaussian, fp64 [side, side], sum one.
-
-    Args:
-        side: odd.
-        sigma: standard deviations along the first axis and across it, in pixels.
-        angle: of the first axis, radians from +x (right) towards +y (down).
-    """
-    if side % 2 == 0:
-        raise ValueError(f"`side` must be odd, got {side}")
-    y, x = np.mgrid[:side, :side] - side // 2
-    along = x * np.cos(angle) + y * np.sin(angle)
-    across = y * np.cos(angle) - x * np.sin(angle)
-    kernel = np.exp(-0.5 * ((along / sigma[0]) ** 2 + (across / sigma[1]) ** 2))
-    return kernel / kernel.sum()
-
-
 def blur(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Convolve every channel; beyond the border the image is mirrored about its edge pixel."""
+    """Correlate every channel; beyond the border the image is mirrored about its edge pixel."""
     stack = kernel[..., None] if image.ndim == 3 else kernel
-    return ndimage.convolve(image.astype(np.float64), stack, mode="mirror")
+    return ndimage.correlate(image.astype(np.float64), stack, mode="mirror")
 
 
 def compress(image: np.ndarray, quality: int) -> np.ndarray:
@@ -81,11 +65,14 @@ def degrade(
     random = np.random.default_rng(seed)
     drawn: dict[str, Any] = {}
     out = image
-    if ranges.blur is not None:
+    if ranges.kernel is not None:
+        drawn["kernel"] = ranges.kernel
+    elif ranges.blur is not None:
         first = random.uniform(*ranges.blur)
         second = first if ranges.isotropic else random.uniform(*ranges.blur)
         angle = 0.0 if ranges.isotropic else random.uniform(0, np.pi)
-        drawn["kernel"] = gaussian_kernel(ranges.kernel, (first, second), angle)
+        drawn["kernel"] = gaussian_kernel(first, second, angle).numpy()
+    if "kernel" in drawn:
         out = blur(out, drawn["kernel"])
     if ranges.scale != 1:
         out = imresize(out, 1 / ranges.scale)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nerfkit.postprocess.convolution import Conv2d, conv2d
-from nerfkit.postprocess.resize import upscale_taps
+from nerfkit.postprocess.resize import mirror, upscale_taps
 
 SCALES = (2, 3, 4)
 
@@ -33,17 +33,10 @@ class BicubicSkip(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         n, c, h, w = x.shape
         planes = x.reshape(n * c, 1, h, w)
-        phases = conv2d(mirror(planes, self.radius), self.taps.to(x.dtype))
+        for dim in (2, 3):
+            planes = mirror(planes, self.radius, self.radius, dim)
+        phases = conv2d(planes, self.taps.to(x.dtype))
         return F.pixel_shuffle(phases, self.scale).reshape(n, c, h * self.scale, w * self.scale)
-
-
-def mirror(x: Tensor, border: int) -> Tensor:
-    """Pad [N, C, H, W] on all sides by mirroring, the edge pixel repeated, as imresize does."""
-    for axis in (2, 3):
-        size = x.shape[axis]
-        around = torch.arange(-border, size + border, device=x.device) % (2 * size)
-        x = x.index_select(axis, torch.where(around < size, around, 2 * size - 1 - around))
-    return x
 
 
 class ResidualBlock(nn.Module):

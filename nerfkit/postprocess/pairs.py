@@ -11,16 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from nerfkit.data.images import in_threads
 from nerfkit.errors import NerfkitError
 from nerfkit.postprocess.colour import luma
 from nerfkit.postprocess.degrade import Degradation, degrade
+from nerfkit.postprocess.pictures import read_rgb
 from nerfkit.postprocess.resize import imresize
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
 @dataclass
@@ -31,37 +29,11 @@ class Pair:
     high: np.ndarray
 
 
-def image_files(folders: Sequence[Path]) -> list[Path]:
-    """The images in the folders, sorted by name within each.
-
-    Raises:
-        NerfkitError: a folder is absent or holds no image.
-    """
-    files: list[Path] = []
-    for folder in folders:
-        if not folder.is_dir():
-            raise NerfkitError(f"{folder}: not a folder; want a folder of images")
-        found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
-        if not found:
-            raise NerfkitError(f"{folder}: holds no image ({', '.join(SUFFIXES)})")
-        files += found
-    return files
-
-
 def make_pair(high: np.ndarray, degradation: Degradation, seed: list[int]) -> Pair:
     """Crop `high` to a multiple of the scale and degrade it."""
     scale = degradation.scale
     high = high[: high.shape[0] // scale * scale, : high.shape[1] // scale * scale]
     return Pair(degrade(high, degradation, seed)[0], high)
-
-
-def read_rgb(path: Path) -> np.ndarray:
-    """uint8 [H, W, 3] of an image file; NerfkitError if it cannot be read."""
-    try:
-        with Image.open(path) as image:
-            return np.array(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise NerfkitError(f"{path}: not an image we can read: {error}") from error
 
 
 def load_pairs(
@@ -142,7 +114,5 @@ class Patches:
 
 def to_tensor(images: np.ndarray, channels: int) -> Tensor:
     """uint8 [N, H, W, 3] -> float [N, channels, H, W] in 0..1; one channel is luma."""
-    values = images.astype(np.float32) / 255
-    if channels == 1:
-        return torch.from_numpy(luma(values))[:, None]
-    return torch.from_numpy(values).permute(0, 3, 1, 2)
+    values = torch.from_numpy(images.astype(np.float32) / 255)
+    return luma(values)[:, None] if channels == 1 else values.permute(0, 3, 1, 2)

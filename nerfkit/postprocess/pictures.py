@@ -8,6 +8,7 @@ that kind and tifffile TIFF.
 import struct
 import subprocess
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +21,10 @@ from torch import Tensor
 
 from nerfkit.errors import NerfkitError
 from nerfkit.files import atomic_write
+from nerfkit.postprocess.colour import luma
 from nerfkit.video import ffmpeg_executable
 
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 TIFF = (".tif", ".tiff")
 WITHOUT_ALPHA = (".jpg", ".jpeg")
 _BAD = (
@@ -68,6 +71,45 @@ def read_picture(path: Path) -> Picture:
     except _BAD as error:
         reason = str(error).replace(str(path), "it")
         raise NerfkitError(f"{path}: not an image we can read: {reason}") from error
+
+
+def image_files(paths: Sequence[Path]) -> list[Path]:
+    """The images among `paths` and directly inside the folders among them, sorted by name.
+
+    Raises:
+        NerfkitError: a path is not there, or a folder holds no image.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+            if not found:
+                raise NerfkitError(f"{path}: holds no image ({', '.join(SUFFIXES)})")
+            files += found
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise NerfkitError(f"{path}: no such file or folder; want images or folders of them")
+    return files
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    """uint8 [H, W, 3] of an image file, transparent parts on white."""
+    return (_on_white(read_picture(path).values) * 255 + 0.5).to(torch.uint8).numpy()
+
+
+def read_luma(path: Path) -> Tensor:
+    """float32 [H, W] luma of an image file, transparent parts on white."""
+    return luma(_on_white(read_picture(path).values))
+
+
+def _on_white(values: Tensor) -> Tensor:
+    """[H, W, 1 to 4] as in `Picture` -> [H, W, 3]."""
+    colour = values
+    if values.shape[2] in (2, 4):
+        colour, alpha = values[..., :-1], values[..., -1:]
+        colour = colour * alpha + 1 - alpha
+    return colour.expand(-1, -1, 3)
 
 
 def _simple(image: Image.Image) -> Image.Image:

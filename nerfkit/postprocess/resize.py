@@ -113,3 +113,10 @@ def upscale_taps(scale: int) -> Tensor:
                 line[phase, index - 3] += weight
     taps = np.einsum("iy,jx->ijyx", line, line).reshape(scale * scale, 1, 5, 5)
     return torch.from_numpy(taps).float()
+
+
+def mirror(x: Tensor, before: int, after: int, dim: int) -> Tensor:
+    """Pad one dimension by mirroring, the edge pixel repeated, as imresize does."""
+    size = x.shape[dim]
+    around = torch.arange(-before, size + after, device=x.device) % (2 * size)
+    return x.index_select(dim, torch.where(around < size, around, 2 * size - 1 - around))

@@ -26,9 +26,11 @@ from torch import Tensor, nn
 from nerfkit.errors import NerfkitError
 from nerfkit.files import atomic_write, write_json
 from nerfkit.metrics import psnr
+from nerfkit.postprocess.blur.kernel_files import load_kernel
 from nerfkit.postprocess.degrade import Degradation
 from nerfkit.postprocess.models import build, save_network, start_from
-from nerfkit.postprocess.pairs import Pair, Patches, image_files, load_pairs, to_tensor
+from nerfkit.postprocess.pairs import Pair, Patches, load_pairs, to_tensor
+from nerfkit.postprocess.pictures import image_files
 from nerfkit.training.interrupt import interruptible
 
 AVERAGE = 0.999
@@ -66,6 +68,8 @@ class TrainConfig:
     """Sizes at which every image is used."""
     blur: tuple[float, float] | None = None
     """Range of the standard deviation of a Gaussian blur before the reduction, in pixels."""
+    kernel: Path | None = None
+    """File of a blur kernel, such as `nerfkit blur-kernel` writes, to use in place of `blur`."""
     noise: tuple[float, float] | None = None
     """Range of the standard deviation of noise after it, in grey levels."""
     jpeg: tuple[int, int] | None = None
@@ -203,7 +207,13 @@ def train(config: TrainConfig) -> Path:
     config.output.mkdir(parents=True, exist_ok=True)
     high = config.patch * config.scale
     held_out = files[::HELD_OUT] if len(files) >= HELD_OUT else []
-    degradation = Degradation(config.scale, blur=config.blur, noise=config.noise, jpeg=config.jpeg)
+    degradation = Degradation(
+        config.scale,
+        blur=config.blur,
+        kernel=None if config.kernel is None else load_kernel(config.kernel).numpy(),
+        noise=config.noise,
+        jpeg=config.jpeg,
+    )
     pairs = load_pairs(
         [f for f in files if f not in held_out], degradation, config.reductions, high, config.seed
     )

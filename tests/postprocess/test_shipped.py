@@ -11,7 +11,8 @@ from nerfkit.metrics import psnr
 from nerfkit.postprocess.colour import luma
 from nerfkit.postprocess.degrade import Degradation
 from nerfkit.postprocess.models import WEIGHTS, load_network
-from nerfkit.postprocess.pairs import image_files, make_pair, read_rgb
+from nerfkit.postprocess.pairs import make_pair
+from nerfkit.postprocess.pictures import image_files, read_rgb
 from nerfkit.postprocess.upscale import Upscaler
 
 SET5 = Path(os.environ.get("NERFKIT_DATA", Path(__file__).parents[3] / "shared/data")) / "sr/Set5"
@@ -27,8 +28,8 @@ def test_set5(path):
     scale, enlarge = network.scale, Upscaler(network).frame
 
     def rounded_luma(pixels):
-        inside = pixels[scale:-scale, scale:-scale] / 255
-        return torch.from_numpy(np.round(luma(inside) * 255) / 255)
+        inside = torch.from_numpy(pixels[scale:-scale, scale:-scale] / 255)
+        return (luma(inside) * 255).round() / 255
 
     scores = []
     for file in image_files([SET5]):

@@ -11,7 +11,8 @@ from nerfkit.cli import main
 from nerfkit.errors import NerfkitError
 from nerfkit.postprocess import models
 from nerfkit.postprocess.degrade import Degradation
-from nerfkit.postprocess.pairs import Patches, image_files, load_pairs
+from nerfkit.postprocess.pairs import Patches, load_pairs
+from nerfkit.postprocess.pictures import image_files
 from nerfkit.postprocess.train import TrainConfig, Trainer, train, validate
 
 CPU = torch.device("cpu")

@@ -16,7 +16,6 @@ from nerfkit.errors import NerfkitError
 from nerfkit.evaluate import background_colour, composite
 from nerfkit.postprocess.blur.blind import BlindFamily, estimate_blind
 from nerfkit.postprocess.blur.forward import degrade
-from nerfkit.postprocess.blur.images import luma, read_luma
 from nerfkit.postprocess.blur.kernels import SIZE
 from nerfkit.postprocess.blur.measure import width_of
 from nerfkit.postprocess.blur.pairs import KernelSystem
@@ -24,6 +23,8 @@ from nerfkit.postprocess.blur.priors import FITS, KernelFit, Shape, fit_best
 from nerfkit.postprocess.blur.spectral import TILE
 from nerfkit.postprocess.blur.train import load_network
 from nerfkit.postprocess.blur.wiener import wiener_restore
+from nerfkit.postprocess.colour import luma
+from nerfkit.postprocess.pictures import read_luma
 
 if TYPE_CHECKING:
     from nerfkit.run import Run

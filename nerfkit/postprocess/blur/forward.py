@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nerfkit.postprocess.resize import cubic, mirror
+
 
 @functools.cache
 def bicubic_taps(scale: int) -> tuple[int, Tensor]:
@@ -25,10 +27,7 @@ def bicubic_taps(scale: int) -> tuple[int, Tensor]:
     centre = (scale - 1) / 2  # of output pixel 0, in input pixels
     first = -int(2 * scale - centre - 0.5)
     where = torch.arange(first, scale - first, dtype=torch.float64)
-    t = ((where - centre) / scale).abs()
-    near = 1.5 * t**3 - 2.5 * t**2 + 1
-    far = -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2
-    taps = torch.where(t <= 1, near, torch.where(t <= 2, far, torch.zeros_like(t)))
+    taps = torch.from_numpy(cubic(((where - centre) / scale).numpy()))
     return first, (taps / taps.sum()).float()
 
 
@@ -54,9 +53,9 @@ def bicubic_downscale(x: Tensor, scale: int) -> Tensor:
     before, after = -first, len(taps) + first - scale
     planes = x.reshape(-1, 1, *x.shape[-2:])
     planes = F.conv2d(
-        _mirror(planes, before, after, 2), taps[:, None][None, None], stride=(scale, 1)
+        mirror(planes, before, after, 2), taps[:, None][None, None], stride=(scale, 1)
     )
-    planes = F.conv2d(_mirror(planes, before, after, 3), taps[None, None, None], stride=(1, scale))
+    planes = F.conv2d(mirror(planes, before, after, 3), taps[None, None, None], stride=(1, scale))
     return planes.reshape(*x.shape[:-2], *planes.shape[-2:])
 
 
@@ -89,10 +88,3 @@ def transfer_function(kernel: Tensor, scale: int, height: int, width: int) -> Te
 def _at_origin(kernel: Tensor, height: int, width: int, top: int, left: int) -> Tensor:
     padded = F.pad(kernel, (0, width - kernel.shape[-1], 0, height - kernel.shape[-2]))
     return torch.roll(padded, (top, left), dims=(-2, -1))
-
-
-def _mirror(x: Tensor, before: int, after: int, dim: int) -> Tensor:
-    """Mirror at the edges, the edge pixel repeated (MATLAB's 'symmetric'), on one dimension."""
-    length = x.shape[dim]
-    period = torch.arange(-before, length + after, device=x.device) % (2 * length)
-    return x.index_select(dim, torch.where(period < length, period, 2 * length - 1 - period))

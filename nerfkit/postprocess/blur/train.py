@@ -21,11 +21,11 @@ from torch import Tensor
 from nerfkit.errors import NerfkitError
 from nerfkit.files import atomic_write
 from nerfkit.postprocess.blur.forward import bicubic_taps, degrade
-from nerfkit.postprocess.blur.images import read_luma
 from nerfkit.postprocess.blur.kernels import SIZE, Family, random_kernels
 from nerfkit.postprocess.blur.network import BlindNetwork, reshaped
 from nerfkit.postprocess.blur.wiener import wiener_restore
 from nerfkit.postprocess.gan.average import WeightAverage
+from nerfkit.postprocess.pictures import read_luma
 
 STATE = "state.pt"
 NETWORK = "network.safetensors"
