@@ -30,13 +30,16 @@ class BicubicSkip(nn.Module):
         self.scale = scale
         self.register_buffer("taps", upscale_taps(scale), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def cells(self, x: Tensor) -> Tensor:
+        """The same before the pixel shuffle: [N, C scale^2, H, W]."""
         n, c, h, w = x.shape
         planes = x.reshape(n * c, 1, h, w)
         for dim in (2, 3):
             planes = mirror(planes, self.radius, self.radius, dim)
-        phases = conv2d(planes, self.taps.to(x.dtype))
-        return F.pixel_shuffle(phases, self.scale).reshape(n, c, h * self.scale, w * self.scale)
+        return conv2d(planes, self.taps.to(x.dtype)).reshape(n, -1, h, w)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(self.cells(x), self.scale)
 
 
 class ResidualBlock(nn.Module):
