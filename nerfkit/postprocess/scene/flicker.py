@@ -26,6 +26,12 @@ class Flicker:
         self.pairs, self.raw, self.refined = 0, 0.0, 0.0
         self._before: tuple[Cameras, Tensor, Tensor] | None = None
 
+    def __str__(self) -> str:
+        return (
+            f"flicker between neighbouring frames, of 255: {255 * self.refined:.2f} refined, "
+            f"{255 * self.raw:.2f} of the small renders enlarged ({self.pairs} pairs)"
+        )
+
     def observe(self, camera: Cameras, distance: Tensor, render: Tensor, refined: Tensor) -> None:
         """Take in the next frame of a path.
 
