@@ -18,14 +18,14 @@ GAUSSIAN = {
     "non-saturating, R1 0.1": (GameConfig("nonsaturating", r1=0.1, average=0.99), {}),
     "least squares, R1 0.1": (GameConfig("least_squares", r1=0.1, average=0.99), {}),
     "hinge, R1 0.1": (GameConfig("hinge", r1=0.1, average=0.99), {}),
-    "WGAN, clipped at 0.1": (
-        GameConfig("wasserstein", clip=0.1, discriminator_steps=5, average=0.99),
-        {"rates": (5e-3, 5e-3)},
+    "WGAN, clipped at 0.3": (
+        GameConfig("wasserstein", clip=0.3, discriminator_steps=5, average=0.99),
+        {"steps": 900},
     ),
     # at 10 the critic cannot turn its slope round: flat in between costs more than it gains
     "WGAN-GP, penalty 0.1": (
         GameConfig("wasserstein", gradient_penalty=0.1, discriminator_steps=5, average=0.99),
-        {"steps": 700},
+        {"steps": 900},
     ),
 }
 RING = {

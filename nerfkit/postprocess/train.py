@@ -238,7 +238,7 @@ def train(config: TrainConfig) -> Path:
         save_network(
             config.output / "network.safetensors",
             network,
-            json.loads(json.dumps(facts | settings, default=str)),
+            json.loads(json.dumps(facts | settings, default=lambda path: path.name)),
         )
 
     console = Console(file=sys.stderr, soft_wrap=True)

@@ -29,6 +29,17 @@ def small_camera(camera: Cameras, scale: int) -> Cameras:
     return dataclasses.replace(camera, **intrinsics, **sizes)
 
 
+def window(camera: Cameras, rows: slice, columns: slice) -> Cameras:
+    """The part of a view that those rows and columns show."""
+    return dataclasses.replace(
+        camera,
+        cx=camera.cx - columns.start,
+        cy=camera.cy - rows.start,
+        width=torch.full_like(camera.width, columns.stop - columns.start),
+        height=torch.full_like(camera.height, rows.stop - rows.start),
+    )
+
+
 def grown(distance: Tensor) -> Tensor:
     """Fill empty pixels next to surfaces with the nearest distance around: [h, w]."""
     for _ in range(GROWTH):

@@ -26,7 +26,7 @@ class SceneRefiner(nn.Module):
     """
 
     def __init__(
-        self, scale: int, sources: int = 3, encoded: int = 32, width: int = 48, blocks: int = 2
+        self, scale: int, sources: int = 3, encoded: int = 16, width: int = 48, blocks: int = 2
     ) -> None:
         super().__init__()
         self.scale, self.sources = scale, sources
@@ -39,6 +39,11 @@ class SceneRefiner(nn.Module):
         self.tail = Conv2d(width, (sources + 3) * cells)
         nn.init.zeros_(self.tail.weight)
         nn.init.zeros_(self.tail.bias)
+
+    @property
+    def radius(self) -> int:
+        """Frames depend on small pixels at most so many rows or columns away."""
+        return 2 * len(self.body) + 2
 
     def settings(self) -> dict[str, int]:
         """The arguments of the constructor."""

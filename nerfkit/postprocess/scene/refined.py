@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -18,7 +19,7 @@ from nerfkit.cameras import Cameras
 from nerfkit.errors import NerfkitError
 from nerfkit.files import atomic_write
 from nerfkit.postprocess.scene.flicker import Flicker
-from nerfkit.postprocess.scene.geometry import small_camera
+from nerfkit.postprocess.scene.geometry import small_camera, window
 from nerfkit.postprocess.scene.network import SceneRefiner
 from nerfkit.postprocess.scene.sources import Sources
 from nerfkit.run import Run
@@ -105,15 +106,33 @@ class RefinedRun(Run):
 
     def refine(self, small: Cameras, rendered: dict[str, Tensor]) -> Tensor:
         """The refined colours [scale h, scale w, 3] of a small frame, in 0..1."""
+        network, scale = self.network, self.scale
         distance = rendered["ray_distance"].float().cpu()
-        match = self.sources.match(small, distance, self.network.sources)
-        photos = self.sources.warp(match.sources, match.positions)
         render = rendered["rgb"].float().cpu().clamp(0, 1).permute(2, 0, 1)[None]
         opacity = rendered["opacity"].float().cpu()[None, None]
-        out = self.network(render, opacity, photos[None], match.hints[None])
+        out = F.pixel_shuffle(network.enlarged(render), scale)
+        # where there is nothing, there is nothing to refine
+        rows, columns = (_extent(distance > 0, dim, network.radius) for dim in (1, 0))
+        if rows.stop > rows.start:
+            match = self.sources.match(
+                window(small, rows, columns), distance[rows, columns], network.sources
+            )
+            photos = self.sources.warp(match.sources, match.positions)
+            part = (..., rows, columns)
+            fine = (..., *(slice(s.start * scale, s.stop * scale) for s in (rows, columns)))
+            out[fine] = network(render[part], opacity[part], photos[None], match.hints[None])
         refined = out[0].permute(1, 2, 0).clamp(0, 1)
         self.flicker.observe(small, distance, render[0].permute(1, 2, 0), refined)
         return refined
+
+
+def _extent(where: Tensor, dim: int, border: int) -> slice:
+    """From the first to the last true along the other dimension of [h, w], and `border` more."""
+    lines = where.any(dim)
+    found = torch.nonzero(lines)
+    if not len(found):
+        return slice(0, 0)
+    return slice(max(int(found[0]) - border, 0), min(int(found[-1]) + 1 + border, len(lines)))
 
 
 def _nearest(image: Tensor, scale: int) -> Tensor:
