@@ -54,7 +54,7 @@ def render(
     if sr is not None:
         from nerfkit.postprocess.scene.refined import RefinedRun
 
-        loaded = RefinedRun(loaded, sr)
+        loaded = RefinedRun(loaded, sr, watch_flicker=True)
     camera_path = make_path(
         path, loaded.train_cameras, loaded.scene_box, seconds=seconds, fps=fps, size=pixels
     )

@@ -162,7 +162,7 @@ def test_files_and_what_is_kept(textured, monkeypatch):
     monkeypatch.setattr(refined_module.Run, "render", lambda self, *a: textured.render(*a))
     textured.config["background"], textured.scene_box = "white", torch.zeros(2, 3)
     textured.config["scene_box"] = [[-1, -1, -1], [1, 1, 1]]
-    refined = refined_module.RefinedRun(textured, SCALE)
+    refined = refined_module.RefinedRun(textured, SCALE, watch_flicker=True)
     camera = cameras_around(7, width=126, height=90)[2]
     images = refined.render(camera, ["rgb", "opacity", "ray_distance"])
     assert images["rgb"].shape == (90, 126, 3) and images["opacity"].shape == (90, 126)

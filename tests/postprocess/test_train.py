@@ -1,5 +1,6 @@
 """Training a super-resolution network: it learns, repeats exactly, and can be interrupted."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from nerfkit.cli import main
+from nerfkit import cli
+from nerfkit.cli.sr import Train
 from nerfkit.errors import NerfkitError
 from nerfkit.postprocess import models
 from nerfkit.postprocess.degrade import Degradation
@@ -96,8 +98,21 @@ def test_wrong_arguments_are_one_clear_line(folder, tiny, tmp_path, capsys):
         (folder, ["--patch", "8", "--resume"], "no checkpoint of this training"),
     ]
     for data, flags, complaint in complaints:
-        assert main(["sr", "train", "--data", str(data), "-o", str(tmp_path / "o"), *flags]) == 2
+        command = ["sr", "train", "--data", str(data), "-o", str(tmp_path / "o"), *flags]
+        assert cli.main(command) == 2
         error = capsys.readouterr().err
         assert complaint in error and error.count("\n") == 1
     with pytest.raises(NerfkitError, match="give one of them"):
         train(config(folder, minutes=1.0))
+
+
+def test_command_offers_every_setting():
+    offered = {field.name for field in dataclasses.fields(Train)}
+    assert {field.name for field in dataclasses.fields(TrainConfig)} <= offered
+
+
+def test_command_wants_a_run_or_images(tmp_path, capsys):
+    assert cli.main(["sr", "train"]) == 2
+    assert "give a RUN, or --data" in capsys.readouterr().err
+    assert cli.main(["sr", "train", str(tmp_path), "--data", str(tmp_path)]) == 2
+    assert "RUN and --data" in capsys.readouterr().err

@@ -69,10 +69,10 @@ class RefinedRun(Run):
 
     Attributes:
         scale: of the refiner.
-        flicker: of the frames rendered so far, in their order.
+        flicker: of the frames rendered so far, in their order; none unless asked for.
     """
 
-    def __init__(self, run: Run, scale: int) -> None:
+    def __init__(self, run: Run, scale: int, watch_flicker: bool = False) -> None:
         from nerfkit.postprocess.scene.train import load_photos
 
         super().__init__(run.folder, run.config, run.train_cameras, run.field, run.iteration)
@@ -85,7 +85,7 @@ class RefinedRun(Run):
             )
         self.scale = scale
         self.sources = Sources(photos, small_camera(cameras, scale), distances, scale)
-        self.flicker = Flicker()
+        self.flicker = Flicker() if watch_flicker else None
 
     @torch.inference_mode()
     def render(self, camera: Cameras, outputs: Sequence[str]) -> dict[str, Tensor]:
@@ -122,7 +122,8 @@ class RefinedRun(Run):
             fine = (..., *(slice(s.start * scale, s.stop * scale) for s in (rows, columns)))
             out[fine] = network(render[part], opacity[part], photos[None], match.hints[None])
         refined = out[0].permute(1, 2, 0).clamp(0, 1)
-        self.flicker.observe(small, distance, render[0].permute(1, 2, 0), refined)
+        if self.flicker is not None:
+            self.flicker.observe(small, distance, render[0].permute(1, 2, 0), refined)
         return refined
 
 
