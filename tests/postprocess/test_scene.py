@@ -139,7 +139,7 @@ def textured(tmp_path, monkeypatch):
 
 
 def test_refiner_restores_detail_and_is_found_again(textured):
-    config = RefinerConfig(SCALE, minutes=1e-3, sources=2, width=16, batch=2, patch=16, rate=5e-3)
+    config = RefinerConfig(SCALE, minutes=1e-3, sources=4, width=16, batch=2, patch=16, rate=5e-3)
     trainer = Trainer(textured, config)
     plain, _ = trainer.validate()
     for step in range(60):
@@ -150,7 +150,7 @@ def test_refiner_restores_detail_and_is_found_again(textured):
 
 
 def test_files_and_what_is_kept(textured, monkeypatch):
-    config = RefinerConfig(SCALE, minutes=1e-3, sources=2, width=16, batch=2, patch=16)
+    config = RefinerConfig(SCALE, minutes=1e-3, sources=4, width=16, batch=2, patch=16)
     monkeypatch.setattr(Trainer, "validate", lambda self: (30.0, 30.0))
     assert train_refiner(textured.folder, config) is None
     assert not refiner_path(textured.folder, SCALE).exists()
@@ -158,7 +158,7 @@ def test_files_and_what_is_kept(textured, monkeypatch):
     path = train_refiner(textured.folder, config)
     assert path == textured.folder / "refiner-x4.safetensors"
     network, distances = load_refiner(path)
-    assert network.sources == 2 and distances.shape == (24, SIDE, SIDE)
+    assert network.sources == 4 and distances.shape == (24, SIDE, SIDE)
     monkeypatch.setattr(refined_module.Run, "render", lambda self, *a: textured.render(*a))
     textured.config["background"], textured.scene_box = "white", torch.zeros(2, 3)
     textured.config["scene_box"] = [[-1, -1, -1], [1, 1, 1]]

@@ -90,7 +90,7 @@ def test_wrong_arguments_are_one_clear_line(folder, tiny, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     complaints = [
         (tmp_path / "empty", [], "empty: holds no image"),
-        (tmp_path / "absent", [], "absent: not a folder"),
+        (tmp_path / "absent", [], "absent: no such file or folder"),
         (folder, ["-s", "7"], "--scale: want one of 2, 3, 4, got 7"),
         (folder, ["--model", "vast"], "--model: want one of"),
         (folder, ["--patch", "99"], "no image has sides of 198 pixels"),

@@ -51,6 +51,17 @@ def grown(distance: Tensor) -> Tensor:
     return distance
 
 
+def other_surfaces(distance: Tensor) -> tuple[Tensor, Tensor]:
+    """The nearest and the farthest surface within a pixel of each: [h, w] both.
+
+    Where a small pixel straddles an edge in depth, the frame's pixels within it show either.
+    """
+    inverse = torch.where(distance > 0, 1 / distance.clamp_min(1e-12), 0.0)
+    near = F.max_pool2d(inverse[None], 3, stride=1, padding=1)[0]
+    far = F.max_pool2d(distance[None], 3, stride=1, padding=1)[0]
+    return torch.where(near > 0, 1 / near.clamp_min(1e-12), 0.0), far
+
+
 def points_of(camera: Cameras, distance: Tensor) -> Tensor:
     """World points [h, w, 3] that `camera` (of length one, h x w) sees at `distance` [h, w]."""
     rays = camera.image_rays(0)

@@ -11,7 +11,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nerfkit.cameras import Cameras
-from nerfkit.postprocess.scene.geometry import choose, correspond, grown, points_of, probes
+from nerfkit.postprocess.scene.geometry import (
+    HINTS,
+    choose,
+    correspond,
+    grown,
+    other_surfaces,
+    points_of,
+    probes,
+)
+
+OTHERS = 2  # of a frame's sources, those that are looked up for other surfaces
 
 
 @dataclass
@@ -51,24 +61,35 @@ class Sources:
         Args:
             camera: of length one, h x w.
             distance: [h, w] along its rays, 0 where nothing was hit.
-            count: K; fewer photographs than that leave sources empty.
+            count: K, at least 3; the last two are the best again, for the nearest and the
+                farthest surface around each pixel.
             without: a source that must not be used: the frame's own photograph.
             skip: leave out so many of the best.
         """
-        surface = grown(distance)
-        points, eye = points_of(camera, surface), camera.c2w[0, :, 3].float()
+        surface, eye = grown(distance), camera.c2w[0, :, 3].float()
         allowed = [i for i in range(len(self.photos)) if i != without]
+        points = points_of(camera, surface)
         chosen = choose(
-            probes(points, distance > 0), eye, self.cameras, self.distances, count + skip, allowed
+            probes(points, distance > 0),
+            eye,
+            self.cameras,
+            self.distances,
+            max(count - OTHERS, 1) + skip,
+            allowed,
         )[skip:]
-        flat, known = points.reshape(-1, 3), (surface > 0).reshape(-1)
+        slots = [(index, surface) for index in chosen]
+        # the best source once more, for what lies in front and behind at edges
+        slots += [(chosen[0], other) for other in other_surfaces(surface)]
         positions = torch.zeros(count, *distance.shape, 2)
-        hints = torch.zeros(count, 3, *distance.shape)
-        for slot, index in enumerate(chosen):
+        hints = torch.zeros(count, HINTS, *distance.shape)
+        for slot, (index, shown) in enumerate(slots[:count]):
+            flat = points_of(camera, shown).reshape(-1, 3)
+            known = (shown > 0).reshape(-1)
             where, hint = correspond(flat, known, eye, self.cameras, index, self.distances)
             positions[slot] = where.reshape(*distance.shape, 2)
             hints[slot] = hint.T.reshape(-1, *distance.shape)
-        return Matches(chosen + chosen[-1:] * (count - len(chosen)), positions, hints)
+        used = [index for index, _ in slots[:count]]
+        return Matches(used + used[-1:] * (count - len(used)), positions, hints)
 
     def warp(self, sources: Sequence[int], positions: Tensor) -> Tensor:
         """The photographs at `positions` [K, h, w, 2]: [K, 3 scale^2, h, w] in cells, 0..1."""
@@ -102,8 +123,9 @@ def warp(photo: Tensor, positions: Tensor, scale: int) -> Tensor:
     )
     places = places.reshape(scale * scale, *positions.shape) * scale
     # only the part of the photograph that is looked at becomes floating point
-    low = (places.amin((0, 1, 2)) - 2).clamp_min(0).long().tolist()
-    high = (places.amax((0, 1, 2)) + 2).clamp_min(4).long().tolist()
+    reach = 0.5 * (across.abs() + down.abs()).amax((0, 1))
+    low = ((positions.amin((0, 1)) - reach) * scale - 2).clamp_min(0).long().tolist()
+    high = ((positions.amax((0, 1)) + reach) * scale + 2).clamp_min(4).long().tolist()
     left, top = min(low[0], width - 4), min(low[1], height - 4)
     right, bottom = min(max(high[0], left + 4), width), min(max(high[1], top + 4), height)
     part = photo[top:bottom, left:right].permute(2, 0, 1).contiguous().float() / 255

@@ -48,8 +48,8 @@ class RefinerConfig:
     """2, 3 or 4."""
     minutes: float = 5.0
     """Length of the training, preparation included."""
-    sources: int = 4
-    """Photographs a frame."""
+    sources: int = 5
+    """Photographs a frame; two of them for what edges in depth hide."""
     width: int = 48
     """Channels of the body."""
     blocks: int = 2
@@ -218,8 +218,8 @@ def train_refiner(run_path: Path, config: RefinerConfig) -> Path | None:
     """
     if config.scale not in SCALES:
         raise NerfkitError(f"--scale: want one of {SCALES}, got {config.scale}")
-    if config.minutes <= 0 or config.sources < 1:
-        raise NerfkitError("--minutes and --sources: want more than 0")
+    if config.minutes <= 0 or config.sources < 3:
+        raise NerfkitError("--minutes: want more than 0; --sources: want at least 3")
     began = time.monotonic()
     console = Console(file=sys.stderr, soft_wrap=True, highlight=False)
     trainer = Trainer(Run.load(run_path), config)
