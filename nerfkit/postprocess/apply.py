@@ -86,7 +86,7 @@ class Enlarger:
 
 def _network(path: Path | None, factor: float) -> nn.Module:
     if path is None:
-        return shipped_network(min(s for s in SCALES if s >= factor))
+        return shipped_network(factor)
     network = load_network(path)
     if network.scale < factor:
         raise NerfkitError(

@@ -91,18 +91,18 @@ def load_network(path: Path) -> nn.Module:
     return network.eval()
 
 
-def shipped_network(scale: int) -> nn.Module:
-    """The small network that comes with nerfkit for a scale.
+def shipped_network(factor: float) -> nn.Module:
+    """The network that comes with nerfkit for the least scale of `factor` or more.
 
     Raises:
-        NerfkitError: there is none for that scale.
+        NerfkitError: there is none.
     """
-    path = WEIGHTS / f"compact-x{scale}.safetensors"
-    if not path.exists():
-        have = sorted(int(p.stem[-1]) for p in WEIGHTS.glob("compact-x?.safetensors"))
-        scales = ", ".join(map(str, have)) or "none"
-        raise NerfkitError(f"no network for scale {scale} comes with nerfkit; want one of {scales}")
-    return load_network(path)
+    have = {int(path.stem[-1]): path for path in WEIGHTS.glob("compact-x?.safetensors")}
+    enough = [scale for scale in have if scale >= factor]
+    if not enough:
+        scales = ", ".join(map(str, sorted(have))) or "none"
+        raise NerfkitError(f"no network for {factor:g} times comes with nerfkit; it has {scales}")
+    return load_network(have[min(enough)])
 
 
 def start_from(network: nn.Module, path: Path) -> list[str]:
