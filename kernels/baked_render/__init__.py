@@ -40,8 +40,9 @@ def render_baked(
 
     sigma = density_scale * softplus(density + density_bias), density and colour components
     interpolated trilinearly; rgb = sum_d (views @ harmonics(direction))_d component_d. Samples with
-    T < early_stop do not exist; those with w <= weight_min have the mean colour of the others on
-    their ray, which ends in the background if there are no others.
+    T < early_stop do not exist, and the one before them stops what light is left; those with
+    w <= weight_min have the mean colour of the others on their ray, which ends in the background if
+    there are no others.
 
     Args:
         origins, directions: [R, 3], world axes; directions of unit length (not checked).

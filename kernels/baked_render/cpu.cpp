@@ -113,15 +113,16 @@ void march(const Scene& s, const float* origins, int64_t stride, const float* di
     Tile tile;
     tile.load(s, origins + begin * stride, stride, directions + begin * 3, end - begin);
     const float empty = tile.skip(s, 0, end - begin, 0.f);
-    float start = empty;
+    int32_t first[TILE];
     for (int64_t i = 0; i < end - begin; ++i) {
-        if (i % SMALL_TILE == 0)
-            start = tile.skip(s, i, std::min(i + SMALL_TILE, end - begin), empty);
+        if (i % SMALL_TILE == 0) {
+            const int64_t last = std::min(i + SMALL_TILE, end - begin);
+            tile.advance(s, i, last, tile.skip(s, i, last, empty), first);
+        }
         shade.clear();
         nk::baked::Seen seen;
-        if (start < tile.t_out[i])
-            seen = March<Shade>(s, tile, i, shade)
-                       .run(std::max(start, tile.t_in[i]), tile.t_out[i]);
+        if (first[i] >= 0)
+            seen = March<Shade>(s, tile, i, shade).run(first[i], tile.t_out[i]);
         each(begin + i, seen);
     }
 }

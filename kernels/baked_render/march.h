@@ -70,14 +70,28 @@ struct Scene {
     }
 };
 
+// Bit i: the lowest bit of lane i.
+inline uint32_t lane_bits(vi v) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    vf sign;
+    v <<= 31;
+    std::memcpy(&sign, &v, sizeof sign);
+    return static_cast<uint32_t>(__builtin_ia32_movmskps256(sign));
+#else
+    uint32_t bits = 0;
+    for (int i = 0; i < VL; ++i) bits |= static_cast<uint32_t>(v[i] & 1) << i;
+    return bits;
+#endif
+}
+
 // Rays in voxels from the lowest corner, and where each is in the cube.
 struct Tile {
-    float o[3][TILE], d[3][TILE], t_in[TILE], t_out[TILE];
+    float o[3][TILE] = {}, d[3][TILE] = {}, t_in[TILE], t_out[TILE];
 
     void load(const Scene& s, const float* origins, int64_t stride, const float* directions,
               int64_t count) {
         const float per_voxel = 1.f / s.voxel, top = static_cast<float>(s.resolution);
-        for (int64_t i = 0; i < TILE; ++i) t_in[i] = s.near, t_out[i] = s.far;
+        for (int64_t i = 0; i < TILE; ++i) t_in[i] = s.near, t_out[i] = i < count ? s.far : 0.f;
         for (int a = 0; a < 3; ++a) {
             for (int64_t i = 0; i < count; ++i) {
                 o[a][i] = (origins[i * stride + a] - s.box_min[a]) * per_voxel;
@@ -127,7 +141,48 @@ struct Tile {
         return 3e38f;
     }
 
+    // Lattice points k at which rays begin .. end - 1, that meet nothing before t = `start`, come to
+    // their first stored block, or -1 where there is none. VL rays take their steps together.
+    void advance(const Scene& s, int64_t begin, int64_t end, float start, int32_t* k_first) const {
+        const float per_step = 1.f / s.step, top = static_cast<float>(s.resolution) - 0.5f;
+        for (int64_t i = begin; i < end; i += VL) {
+            vf inverse[3], ahead[3], behind[3], k = points(max(nk::load(t_in + i), splat(start)) * per_step);
+            const vf last = points(nk::load(t_out + i) * per_step);
+            for (int a = 0; a < 3; ++a) {
+                const vf v = nk::load(d[a] + i);
+                const vi up = v > vf{}, still = max(v, -v) < splat(1e-12f);
+                inverse[a] = select(still, vf{}, 1.f / select(still, splat(1.f), v));
+                ahead[a] = select(up, vf{}, splat(4.f)) - nk::load(o[a] + i);
+                behind[a] = select(up, splat(4.f), splat(-4.f));
+            }
+            for (vi active = k < last; lane_bits(active);) {
+                const vf t = (k + 0.5f) * s.step;
+                vf t_exit = splat(3e38f);
+                vi block[3];
+                for (int a = 0; a < 3; ++a)
+                    block[a] = to_int(min(max(nk::load(o[a] + i) + t * nk::load(d[a] + i), vf{}), splat(top))) >> 2;
+                const vi flat = (block[2] * s.n + block[1]) * s.n + block[0];
+                vi distance;
+                for (int l = 0; l < VL; ++l) distance[l] = s.distances[flat[l]];
+                active &= distance > vi{};
+                for (int a = 0; a < 3; ++a) {
+                    const vf face = ahead[a] + to_float(block[a] << 2) + behind[a] * to_float(distance);
+                    t_exit = select(inverse[a] == vf{}, t_exit, min(t_exit, face * inverse[a]));
+                }
+                // A hair less, so that a point on the face is looked at itself.
+                const vf next = min(max(points(t_exit * per_step - 1e-3f), k + 1.f), last);
+                k = select(active, next, k);
+                active &= k < last;
+            }
+            for (int64_t l = 0; l < VL; ++l)
+                k_first[i + l] = k[l] < last[l] ? static_cast<int32_t>(k[l]) : -1;
+        }
+    }
+
   private:
+    // The first lattice point at or behind t = `steps` steps.
+    static vf points(vf steps) { return -floor(0.5f - min(max(steps, vf{}), splat(1e9f))); }
+
     struct Range {
         float low, high;
     };
@@ -157,25 +212,11 @@ inline vf blend(vi pairs, vf fx) {
     return low + fx * (high - low);
 }
 
-// Bit i: the lowest bit of lane i.
-inline uint32_t lane_bits(vi v) {
-#if defined(__AVX2__) && !defined(__AVX512F__)
-    vf sign;
-    v <<= 31;
-    std::memcpy(&sign, &v, sizeof sign);
-    return static_cast<uint32_t>(__builtin_ia32_movmskps256(sign));
-#else
-    uint32_t bits = 0;
-    for (int i = 0; i < VL; ++i) bits |= static_cast<uint32_t>(v[i] & 1) << i;
-    return bits;
-#endif
-}
-
 struct Seen {
     float transmittance = 1.f, depth = 0.f, opacity = 0.f;
 };
 
-// One ray, from t = `start` on; shade(place, corner, weight, fx, fy, fz) is called for every sample
+// One ray, from lattice point k on; shade(place, corner, weight, fx, fy, fz) is called for every sample
 // that weighs more than weight_min: `corner` is its voxel's lowest in the block at `place`.
 template <class Shade>
 class March {
@@ -186,7 +227,7 @@ class March {
           o_{tile.o[0][i], tile.o[1][i], tile.o[2][i]},
           d_{tile.d[0][i], tile.d[1][i], tile.d[2][i]} {}
 
-    Seen run(float start, float t_out) {
+    Seen run(int64_t k, float t_out) {
         float inverse[3], ahead[3], behind[3];
         for (int a = 0; a < 3; ++a) {
             const bool parallel = std::fabs(d_[a]) < 1e-12f;
@@ -197,7 +238,6 @@ class March {
             if (parallel) ahead[a] = 0.f;
         }
         const float per_step = 1.f / s_.step;
-        int64_t k = std::max<int64_t>(index(start * per_step), 0);
         // An integer end, so that a march ends whatever the ray: NaN, infinite, of no direction.
         const float end = std::ceil(t_out * per_step - 0.5f);
         const int64_t k_end = end < 1e9f ? static_cast<int64_t>(end) : 0;
@@ -272,7 +312,11 @@ class March {
                 most = std::max(most, weight);
             }
             if (weight > s_.weight_min) shade_(place, corner[i], weight, f[0][i], f[1][i], f[2][i]);
-            if (seen_.transmittance < s_.early_stop) return;
+            if (seen_.transmittance < s_.early_stop) {  // what is left is not seen to pass
+                seen_.depth += seen_.transmittance * t[i];
+                seen_.opacity += seen_.transmittance;
+                return;
+            }
         }
     }
 

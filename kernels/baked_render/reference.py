@@ -116,6 +116,10 @@ def _render(
     zeros = directions.new_zeros(len(directions))
     depths = zeros.index_add(0, rays, weight * found.t)
     opacities = zeros.index_add(0, rays, weight)
+    # A ray that was stopped sees nothing behind its last sample.
+    last = zeros.scatter_reduce(0, rays, torch.where(kept, found.t, 0.0), "amax")
+    left = torch.where(1 - opacities < early_stop, 1 - opacities, 0.0)
+    depths, opacities = depths + left * last, opacities + left
 
     shaded = torch.where(weight > weight_min, weight, 0.0)
     total = zeros.index_add(0, rays, shaded)
