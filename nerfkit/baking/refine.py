@@ -16,8 +16,8 @@ from nerfkit.fields.baked import STOP, WEIGHT, BakedField
 from nerfkit.kernels.baked_render import color_gradient_
 from nerfkit.kernels.sparse_adam import sparse_adam_step_
 
-TILES = 2048  # a step
-EPOCHS = 3
+TILES = 1024  # a step
+EPOCHS = 4
 RATE = (0.02, 0.001)  # first and last, of the components' root mean square
 BETAS, EPS = (0.9, 0.99), 1e-8
 

@@ -62,12 +62,6 @@ def frame_rays(camera: Cameras) -> Rays:
     return Rays(torch.cat([p.origins for p in pieces]), torch.cat([p.directions for p in pieces]))
 
 
-def in_tiles(image: Tensor) -> Tensor:
-    """Pixels [H * W, C] of an image [H, W, C] in the order of `frame_rays`."""
-    x, y = (_tiled(*image.shape[:2])[0] - 0.5).long().unbind(1)
-    return image[y, x]
-
-
 def _pieces(camera: Cameras) -> Iterator[Rays]:
     pose = camera.c2w[0].float()
     for local in _local_directions(_lens(camera)).split(PIECE):
