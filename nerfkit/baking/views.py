@@ -13,16 +13,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nerfkit.baking.viewpoints import between
+from nerfkit.baking.viewpoints import between, shrunk
 from nerfkit.cameras import Cameras
 from nerfkit.fields.field import Field
 from nerfkit.fields.frame import frame_rays
 
 TILE = 64  # neighbouring rays
 BETWEEN = 200  # cameras
-TILES = 180_000  # in all
-SECONDS = 120.0  # that the field may take to show them
-TRIAL = 64  # tiles that it is timed with
+PIXELS = 100_000  # of a view, at most: many views with few pixels show more sides of every corner
+SECONDS = 240.0  # that the field may take to show all views
+TRIAL = 4096  # pixels that it is timed with
 
 
 @dataclass(frozen=True)
@@ -41,27 +41,25 @@ class Views:
         generator = torch.Generator().manual_seed(0)
         total = len(cameras) + BETWEEN
         others = between(cameras, BETWEEN, generator)
-        budget, timed, parts = max(1, TILES // total), False, []
+        pixels, parts = _affordable(field, cameras, background, total), []
         for i in range(total):
-            rays = frame_rays(cameras[i] if i < len(cameras) else others[i - len(cameras)])
+            camera = cameras[i] if i < len(cameras) else others[i - len(cameras)]
+            rays = frame_rays(shrunk(camera, pixels))
             whole = len(rays.origins) // TILE * TILE
             origins, directions = rays.origins[:whole], rays.directions[:whole]
-            tiles = field.hits(origins, directions).view(-1, TILE).any(1).nonzero()[:, 0]
-            tiles = tiles[torch.randperm(len(tiles), generator=generator)]
-            origins, directions = (x.view(-1, TILE, 3)[tiles] for x in (origins, directions))
-            if not timed and len(tiles):
-                seconds = _seconds(field, origins[:TRIAL], directions[:TRIAL], background)
-                budget, timed = max(1, min(budget, int(SECONDS / seconds / total))), True
-            origins, directions = origins[:budget], directions[:budget]
-            shown = field.render(origins.reshape(-1, 3), directions.reshape(-1, 3), background)
+            hit = field.hits(origins, directions).view(-1, TILE).any(1)
+            origins, directions = (x.view(-1, TILE, 3)[hit] for x in (origins, directions))
+            shown = field.render(origins.view(-1, 3), directions.view(-1, 3), background)
             colors = shown.colors.clamp(0, 1).view(-1, TILE, 3)
             parts.append((origins[:, :1], directions, colors.half()))
             progress((i + 1) / total)
         return Views(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
-def _seconds(field: Field, origins: Tensor, directions: Tensor, background: Tensor) -> float:
-    """What the field takes for a tile."""
+def _affordable(field: Field, cameras: Cameras, background: Tensor, total: int) -> int:
+    """Pixels a view, so that the field shows all of them in the time it has."""
+    trial = frame_rays(shrunk(cameras[0], TRIAL))
     start = time.perf_counter()
-    field.render(origins.reshape(-1, 3), directions.reshape(-1, 3), background)
-    return (time.perf_counter() - start) / len(origins)
+    field.render(trial.origins, trial.directions, background)
+    seconds = (time.perf_counter() - start) / len(trial.origins)
+    return max(TRIAL, min(PIXELS, int(SECONDS / (seconds * total))))

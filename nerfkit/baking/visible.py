@@ -5,13 +5,13 @@ A camera sees a voxel if a sample in it weighs something in one of its pixels.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from nerfkit.baking.density import quantised_density
+from nerfkit.baking.viewpoints import shrunk
 from nerfkit.cameras import Cameras
 from nerfkit.fields.bakeable import Source
 from nerfkit.fields.baked import BakedField
@@ -19,7 +19,6 @@ from nerfkit.fields.frame import render_frame
 from nerfkit.kernels.baked_render import Layout, Rendered, render_baked
 from nerfkit.kernels.baked_render.grid import BANDS, COMPONENTS, RECORD
 from nerfkit.octree import Octree
-from nerfkit.paths import at_size
 
 VISIBLE = 0.01  # weight that a voxel must have in a training view, or one of its neighbours
 PIXELS = 160_000  # of a training view that is asked what it sees
@@ -36,19 +35,11 @@ def visible_voxels(
     seen = torch.zeros(len(octree), len(cameras), dtype=torch.uint8)
     for i in range(len(cameras)):
         watcher.max_weights.zero_()
-        render_frame(watcher, _shrunk(cameras, i), torch.zeros(3), ["rgb"])
+        render_frame(watcher, shrunk(cameras[i], PIXELS), torch.zeros(3), ["rgb"])
         seen[:, i] = (watcher.max_weights.view(-1)[number] * 255).to(torch.uint8)
         progress((i + 1) / len(cameras))
     keep = octree.dilate(seen.amax(1) > VISIBLE * 255)
     return octree.keep(keep), seen[keep]
-
-
-def _shrunk(cameras: Cameras, index: int) -> Cameras:
-    """One of the cameras, with at most about PIXELS."""
-    camera = cameras[torch.tensor([index])]
-    width, height = int(camera.width[0]), int(camera.height[0])
-    shrink = max(1.0, math.sqrt(width * height / PIXELS))
-    return at_size(camera, max(1, round(width / shrink)), max(1, round(height / shrink)))
 
 
 class _Watcher:
