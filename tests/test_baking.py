@@ -112,9 +112,9 @@ def test_a_nerf_says_what_is_at_corners():
     points = octree.box_min + corners * source.octree.voxel
     directions = torch.nn.functional.normalize(torch.randn(len(points), 2, 3), dim=2)
     colors = source.colors(corners, directions)
-    expected = field._fine(points, directions)
-    assert colors.shape == (len(points), 2, 3)
-    torch.testing.assert_close(colors, expected[..., :3].sigmoid())
-    thick = expected[:, 0, 3].relu() * field.scale
+    each = points.repeat_interleave(2, 0), directions.view(-1, 3), torch.arange(2 * len(points))
+    rgb, sigma_raw = field.evaluate(field.fine, *each)
+    torch.testing.assert_close(colors, rgb.sigmoid().view(len(points), 2, 3))
+    thick = sigma_raw[::2].relu() * field.scale
     least = 1e-5 / source.octree.voxel
     torch.testing.assert_close(sigma, thick.clamp_min(least), rtol=1e-3, atol=1e-5)

@@ -15,9 +15,9 @@ from nerfkit.kernels.ray_box import cpu as ray_box_cpu
 needs_cpp = pytest.mark.skipif(not _native.available(), reason="C++ kernels are not built")
 LIMITS = {"sgemm_gflops": 50.0, "memcpy_gbs": 10.0, "gather_mrows": 20.0}
 OPS = {
-    *("composite", "encodings", "first_hit", "fused_mlp", "fused_render", "importance_sample"),
-    *("level_sum", "nerf_mlp", "octree_traverse", "ray_box", "sample_placement", "sparse_adam"),
-    "voxel_features",
+    *("composite", "encodings", "fastnerf_mlp", "first_hit", "fused_mlp", "fused_render"),
+    *("importance_sample", "level_sum", "nerf_mlp", "octree_traverse", "ray_box"),
+    *("sample_placement", "sparse_adam", "voxel_features"),
 }
 
 

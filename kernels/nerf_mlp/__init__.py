@@ -24,6 +24,7 @@ def nerf_mlp(
     *,
     ray_indices: torch.Tensor | None = None,
     config: NerfMlpConfig = PAPER,
+    known: NerfMlpOutput | None = None,
     backend: str | None = None,
 ) -> NerfMlpOutput:
     """Raw colour and density of samples.
@@ -44,6 +45,7 @@ def nerf_mlp(
         directions: [R, 3] unit view directions; [N, 3] without `ray_indices`.
         params: [P], laid out as `unpack` says.
         ray_indices: [N] int64, the row of `directions` of each sample.
+        known: what it returned for these arguments, where only gradients are wanted any more.
 
     Returns:
         rgb_raw [N, 3] and sigma_raw [N].
@@ -60,7 +62,7 @@ def nerf_mlp(
         from .gpu import nerf_mlp as run
     else:
         from .reference import nerf_mlp as run
-    return run(points, directions, params, ray_indices=ray_indices, config=config)
+    return run(points, directions, params, ray_indices=ray_indices, config=config, known=known)
 
 
 def _check(

@@ -11,11 +11,14 @@ from .reference import NerfMlpOutput
 
 class _NerfMlp(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, points, directions, ray_indices, params, shape):
-        n = len(points)
-        rgb, sigma = torch.empty(n, 3), torch.empty(n)
+    def forward(ctx, points, directions, ray_indices, params, shape, known):
         arguments = points, directions, ray_indices, params, shape
-        _native.call("nk_nerf_mlp_forward", *arguments, n, rgb, sigma)
+        if known is None:
+            n = len(points)
+            rgb, sigma = torch.empty(n, 3), torch.empty(n)
+            _native.call("nk_nerf_mlp_forward", *arguments, n, rgb, sigma)
+        else:
+            rgb, sigma = (values.detach().clone() for values in known)
         ctx.save_for_backward(*arguments)
         return rgb, sigma
 
@@ -40,7 +43,7 @@ class _NerfMlp(torch.autograd.Function):
             d_sigma.contiguous(),
             d_params,
         )
-        return None, None, None, d_params, None
+        return None, None, None, d_params, None, None
 
 
 def nerf_mlp(
@@ -50,6 +53,7 @@ def nerf_mlp(
     *,
     ray_indices: torch.Tensor | None,
     config: NerfMlpConfig,
+    known: NerfMlpOutput | None = None,
 ) -> NerfMlpOutput:
     """Same function as the reference, float32 only, no gradients of points and directions."""
     tensors = {"points": points, "directions": directions, "params": params}
@@ -67,5 +71,6 @@ def nerf_mlp(
         None if ray_indices is None else ray_indices.contiguous(),
         params.contiguous(),
         torch.tensor(config),
+        known,
     )
     return NerfMlpOutput(rgb_raw, sigma_raw)

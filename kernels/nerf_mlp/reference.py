@@ -24,8 +24,10 @@ def nerf_mlp(
     *,
     ray_indices: torch.Tensor | None,
     config: NerfMlpConfig,
+    known: NerfMlpOutput | None = None,
 ) -> NerfMlpOutput:
     """See `nerfkit.kernels.nerf_mlp.nerf_mlp`."""
+    del known  # its gradients need everything anew
     p = unpack(params, config)
 
     def layer(name: str, x: torch.Tensor) -> torch.Tensor:

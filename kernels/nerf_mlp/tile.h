@@ -9,7 +9,7 @@
 //
 // More samples than a tile holds (whole rays): several tiles, one `sums`.
 #pragma once
-#include "encodings/frequency.h"
+#include "nerf_mlp/encode.h"
 #include "nerf_mlp/layers.h"
 
 namespace nk {
@@ -18,8 +18,8 @@ struct NerfMlpShape {
     int depth, width, view_width, skip;  // skip: the layer, from 0, that gets the position again
     int position_frequencies, direction_frequencies;
 
-    int position_rows() const { return 3 + 6 * position_frequencies; }
-    int direction_rows() const { return 3 + 6 * direction_frequencies; }
+    int position_rows() const { return encoded_rows(position_frequencies); }
+    int direction_rows() const { return encoded_rows(direction_frequencies); }
 };
 
 struct NerfMlp {
@@ -57,7 +57,7 @@ struct NerfMlp {
 
 class NerfMlpTile {
   public:
-    static constexpr int SAMPLES = 256;
+    static constexpr int SAMPLES = 128;
     static constexpr int PANELS = SAMPLES / panel::LANES;
 
     explicit NerfMlpTile(const NerfMlp& net) : x_(net.layers, PANELS) {}
@@ -106,28 +106,6 @@ class NerfMlpTile {
     }
 
   private:
-    // Rows x, sin x, cos x, sin 2x, ..., three each, of VL rows of a [*, 3] matrix.
-    static void encode_rows(const float* values, const int64_t* rows, int frequencies, float* to) {
-        for (int c = 0; c < 3; ++c) {
-            int64_t turns[VL];
-            vf x;
-            for (int lane = 0; lane < VL; ++lane) {
-                x[lane] = values[3 * rows[lane] + c];
-                turns[lane] = quarter_turns(x[lane]);
-            }
-            store(to + c * panel::LANES, x);
-            for (int k = 0; k < frequencies; ++k) {
-                vi sine, cosine;
-                for (int lane = 0; lane < VL; ++lane) {
-                    sine[lane] = angle(turns[lane], k);
-                    cosine[lane] = cosine_angle(sine[lane]);
-                }
-                store(to + (3 + 6 * k + c) * panel::LANES, sin_of(sine));
-                store(to + (6 + 6 * k + c) * panel::LANES, sin_of(cosine));
-            }
-        }
-    }
-
     TileBuffers x_;
     int panels_ = 0;
 };

@@ -2,11 +2,12 @@
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
+from nerfkit.kernels import fastnerf_mlp, nerf_mlp
 from nerfkit.kernels.composite import composite
 from nerfkit.kernels.encodings import frequency_encoding, spherical_harmonics
 from nerfkit.kernels.first_hit import first_hit
@@ -14,7 +15,6 @@ from nerfkit.kernels.fused_mlp import fused_mlp
 from nerfkit.kernels.fused_render import fit_rays, render_rays
 from nerfkit.kernels.importance_sample import importance_sample
 from nerfkit.kernels.level_sum import level_sum
-from nerfkit.kernels.nerf_mlp import NerfMlpConfig, nerf_mlp, unpack
 from nerfkit.kernels.octree_traverse import octree_traverse
 from nerfkit.kernels.ray_box import ray_box
 from nerfkit.kernels.sample_placement import place_samples
@@ -40,7 +40,13 @@ def cases(n_rays: int, depth: int) -> Iterator[Case]:
     both = {"origins": origins, "directions": directions}
     yield from _geometry(subject, both, n_rays)
     yield from _samples(subject, directions, n_rays)
-    yield from _nerf_mlp(n_rays // 2)
+    nerf, fastnerf = nerf_mlp.NerfMlpConfig(), fastnerf_mlp.FastNerfMlpConfig()
+    yield from _network(nerf, nerf_mlp.nerf_mlp, nerf_mlp.unpack, n_rays // 2)
+    # its direction network, once a ray, is a thousandth of the work
+    yield from _network(
+        *(fastnerf, fastnerf_mlp.fastnerf_mlp, fastnerf_mlp.unpack, n_rays // 4),
+        n_layers=fastnerf.depth + 1,
+    )
     yield from _tables(subject)
     yield from fused(subject, n_rays // 4)
 
@@ -159,19 +165,25 @@ def _samples(subject: Subject, directions: Tensor, n_rays: int) -> Iterator[Case
     )
 
 
-def _nerf_mlp(n: int) -> Iterator[Case]:
-    """The network of NeRF, and the bare matrix products of its layers to hold it against."""
+def _network(
+    config: nerf_mlp.NerfMlpConfig | fastnerf_mlp.FastNerfMlpConfig,
+    run: Callable[..., tuple[Tensor, Tensor]],
+    unpack: Callable[..., dict[str, Tensor]],
+    n: int,
+    n_layers: int | None = None,
+) -> Iterator[Case]:
+    """A large network, and the bare matrix products of its layers to hold it against."""
+    name = run.__name__
     generator = torch.Generator().manual_seed(5)
-    config = NerfMlpConfig()
-    layers = config.layers.values()
+    layers = list(config.layers.values())[:n_layers]
     flops = 2.0 * n * sum(out * width for out, width in layers)
 
     def random(*shape: int) -> Tensor:
         return torch.rand(*shape, generator=generator) - 0.5
 
     params = random(config.n_params) / 32
-    for name, view in unpack(params, config).items():
-        if name.endswith("bias"):
+    for key, view in unpack(params, config).items():
+        if key.endswith("bias"):
             # far from zero: at the kink of a ReLU rounding alone decides which gradient is right
             view += torch.sign(view)
     inputs = {
@@ -181,8 +193,8 @@ def _nerf_mlp(n: int) -> Iterator[Case]:
         "ray_indices": torch.arange(n) // 64,
     }
     yield Case(
-        *("nerf_mlp", "nerf_mlp", f"{n} samples, 64 a ray", n, "samples", inputs),
-        lambda b, **x: tuple(nerf_mlp(**x, backend=b)),
+        *(name, name, f"{n} samples, 64 a ray", n, "samples", inputs),
+        lambda b, **x: tuple(run(**x, backend=b)),
         wanted=("params",),
         flops=flops,
     )
@@ -191,7 +203,7 @@ def _nerf_mlp(n: int) -> Iterator[Case]:
         **{f"w{i}": random(width, out) for i, (out, width) in enumerate(layers)},
     }
     yield Case(
-        *("nerf_mlp", "matrix products of nerf_mlp", f"{n} samples", n, "samples", products),
+        *(name, f"matrix products of {name}", f"{n} samples", n, "samples", products),
         lambda b, **x: tuple(torch.mm(x[f"x{i}"], x[f"w{i}"]) for i in range(len(layers))),
         wanted=tuple(products),
         flops=flops,

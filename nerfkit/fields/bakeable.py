@@ -14,6 +14,8 @@ from nerfkit.fields.field import Field
 from nerfkit.octree import Octree
 
 LEAST, MOST = 1e-5, 30.0  # optical thickness of a voxel; as raw densities
+# Of fields that are no voxels themselves: voxels along an edge, and between samples.
+BAKED_RESOLUTION, BAKED_STEP = 256, 0.6
 
 
 @dataclass(frozen=True)

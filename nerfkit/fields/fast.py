@@ -5,6 +5,8 @@ Symbols: V stored vertices of all levels (see nerfkit.fields.vertices), P networ
     sigma(x) = density_scale * softplus(d(x) + density_bias),  d, f = sums over levels of trilinear
     interpolations;  rgb(x, v) = network(f(x), spherical harmonics of v)
 
+With `ndc` x and v are in the cube of nerfkit.fields.ndc.
+
 Coarse levels generalise, fine levels refine: summing them is what lets a fit converge in seconds.
 """
 
@@ -17,7 +19,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nerfkit.errors import NerfkitError
 from nerfkit.fields.bakeable import Source
+from nerfkit.fields.ndc import NDC_UNBAKED, Ndc, Path
 from nerfkit.fields.vertices import BRICK, Vertices
 from nerfkit.kernels import _native
 from nerfkit.kernels.encodings import spherical_harmonics
@@ -46,6 +50,7 @@ class FieldShape:
         density_scale, density_bias: of sigma above; scale in 1 / world unit.
         step_voxels: distance between samples of a fit, in finest voxels.
         near: nothing is seen closer to a camera than this, world units.
+        ndc: of a forward-facing scene; the octree is then that of its cube.
     """
 
     hidden: tuple[int, ...]
@@ -54,6 +59,7 @@ class FieldShape:
     density_bias: float
     step_voxels: float
     near: float
+    ndc: Ndc | None = None
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -124,7 +130,7 @@ class FastField:
             "density_scale": self.shape.density_scale,
             "density_bias": self.shape.density_bias,
             "bands": self.shape.bands,
-            "near": self.shape.near,
+            "near": self.shape.near if self.shape.ndc is None else 0.0,  # it begins there
         }
 
     def sum_levels(self) -> None:
@@ -153,19 +159,30 @@ class FastField:
 
         Asked of the nodes a level or more above the leaves, which are met in fewer steps.
         """
-        return first_hit(origins, directions, self._nodes, self._nodes.voxel / 2) < math.inf
+        path = self.path(origins, directions)
+        return first_hit(*path[:2], self._nodes, self._nodes.voxel / 2) < math.inf
+
+    def path(self, origins: Tensor, directions: Tensor) -> Path:
+        """World rays [R, 3] in the octree's cube."""
+        return Path.of(self.shape.ndc, origins, directions)
 
     def render(self, origins: Tensor, directions: Tensor, background: Tensor) -> Rendered:
         """Colours [R, 3], depths [R] (sum w t) and opacities [R] of rays [R, 3] on `background`."""
+        path = self.path(origins, directions)
         with torch.no_grad():
-            return render_rays(
-                *(origins, directions, self.grid, self.summed, self.features, self.network),
+            seen = render_rays(
+                *(*path[:2], self.grid, self.summed, self.features, self.network),
                 self.shape.widths,
                 background=background,
                 early_stop=RENDER_STOP,
                 weight_min=RENDER_WEIGHT,
                 **self.sampling(min(RENDER_STEP, self.shape.step_voxels)),
             )
+        if self.shape.ndc is None:
+            return seen
+        # of the mean place in the cube: an edge between near and far lies between them
+        middle = path.world((seen.depths / seen.opacities.clamp_min(1e-6))[:, None])[:, 0]
+        return seen._replace(depths=middle * seen.opacities)
 
     def collapsed(self) -> FastField:
         """The same field with the finest level alone: every look-up touches one level.
@@ -181,6 +198,8 @@ class FastField:
 
     def source(self) -> Source:
         """The field on its finest level alone (`collapsed`), as baking asks it."""
+        if self.shape.ndc is not None:
+            raise NerfkitError(NDC_UNBAKED)
         return source_of(self.collapsed() if len(self.depths) > 1 else self)
 
 

@@ -12,7 +12,7 @@ t the distance along the unit ray in the world, u along its image in the cube.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from nerfkit.errors import NerfkitError
 
 MARGIN = 1.02
 LEAST_COSINE = 0.7  # between any camera and the way they all look
+NDC_UNBAKED = "a run fitted with --ndc cannot be baked: its voxels are not those of the world"
 FORWARD = -1e-3  # rays with a larger z see nothing
 
 
@@ -31,6 +32,11 @@ class Path(NamedTuple):
     origins: Tensor  # [R, 3]
     directions: Tensor  # [R, 3] unit
     depth: Tensor | None = None  # [R, 4]: t, z and dz / dt at the near plane; u at infinity
+
+    @staticmethod
+    def of(ndc: Ndc | None, origins: Tensor, directions: Tensor) -> Path:
+        """World rays [R, 3] in the cube of `ndc`; as they are without it."""
+        return Path(origins, directions) if ndc is None else ndc.path(origins, directions)
 
     def select(self, rays: Tensor) -> Path:
         """Those of some rays, int64."""
@@ -60,6 +66,11 @@ class Ndc:
     slope_x: float
     slope_y: float
     near: float
+
+    @staticmethod
+    def from_json(values: dict[str, Any] | None) -> Ndc | None:
+        """What `dataclasses.asdict` made of one; TypeError or ValueError where it is none."""
+        return None if values is None else Ndc(**{**values, "pose": tuple(values["pose"])})
 
     @staticmethod
     def of(cameras: Cameras, near: float) -> Ndc:

@@ -1,5 +1,7 @@
 """NeRF (2003.08934): a coarse and a fine network, sampled along rays inside an octree's leaves.
 
+FastNeRF (2103.10380) is the same with other networks: see nerfkit.fields.networks.
+
 Symbols: R rays, N samples a ray, P parameters of a network; s and t as in nerfkit.fields.spans.
 The octree's cube is scaled to [-1.5, 1.5]^3, about what the paper's Blender scenes fill; a density
 is relu(sigma_raw) per unit of that cube, a colour sigmoid(rgb_raw).
@@ -16,21 +18,21 @@ With `ndc` the cube is that of nerfkit.fields.ndc, and s and t are distances in 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from nerfkit.errors import NerfkitError
-from nerfkit.fields.bakeable import Source, finer
-from nerfkit.fields.ndc import Ndc, Path
+from nerfkit.fields import networks
+from nerfkit.fields.bakeable import BAKED_RESOLUTION, BAKED_STEP, Source, finer
+from nerfkit.fields.ndc import NDC_UNBAKED, Ndc, Path
 from nerfkit.fields.spans import Guide, Spans
 from nerfkit.kernels.composite import Composite, composite
 from nerfkit.kernels.first_hit import Occupancy, first_hit
 from nerfkit.kernels.fused_render import Rendered
 from nerfkit.kernels.importance_sample import importance_sample
-from nerfkit.kernels.nerf_mlp import NerfMlpConfig, nerf_mlp, unpack
 from nerfkit.octree import Octree
 
 EXTENT = 3.0  # edge of the scene's cube, for the networks
@@ -40,11 +42,7 @@ RENDER_RAYS = 4096  # at a time: bounds the memory
 FIRST_ROUND = 8  # coarse samples a ray before looking which rays have light left, then twice that
 SHADED = 1e-4  # weight of samples that count as such
 LEAST_WEIGHT = 1e-3  # of a coarse sample, for placing fine ones: a ray of empty space gets them too
-BAKED_RESOLUTION = 256  # voxels along an edge
-BAKED_THICKNESS = (
-    1e-3  # of a voxel, by the coarse network, that is baked, or of one of its neighbours
-)
-BAKED_STEP = 0.6  # voxels
+BAKED_THICKNESS = 1e-3  # of a voxel that is baked, or of one of its neighbours
 BAKED_PIECE = 1 << 15
 
 
@@ -60,7 +58,7 @@ class NerfShape:
         ndc: of a forward-facing scene.
     """
 
-    network: NerfMlpConfig
+    network: networks.Sizes
     near: float
     most_coarse: int
     n_fine: int
@@ -81,7 +79,7 @@ class NerfField:
     """Two networks and two octrees.
 
     Attributes:
-        coarse, fine: [P], laid out as nerfkit.kernels.nerf_mlp says.
+        coarse, fine: parameters [P] of the networks.
         limit: leaves outside which there is nothing.
         guide: leaves of it in which rays are sampled.
     """
@@ -98,16 +96,9 @@ class NerfField:
 
     @staticmethod
     def create(shape: NerfShape, limit: Octree, generator: torch.Generator) -> NerfField:
-        """Weights uniform as Glorot's, biases 0: what Keras gives the authors' code."""
-        networks = []
-        for _ in range(2):
-            params = torch.zeros(shape.network.n_params)
-            for name, values in unpack(params, shape.network).items():
-                if name.endswith("weight"):
-                    bound = math.sqrt(6 / sum(values.shape))
-                    values.uniform_(-bound, bound, generator=generator)
-            networks.append(params)
-        return NerfField(shape, limit, limit, *networks)
+        """With new networks, that know nothing."""
+        coarse, fine = (networks.create(shape.network, generator) for _ in range(2))
+        return NerfField(shape, limit, limit, coarse, fine)
 
     def follow(self, guide: Octree) -> None:
         """Sample rays in these leaves from now on."""
@@ -121,12 +112,17 @@ class NerfField:
 
     def path(self, origins: Tensor, directions: Tensor) -> Path:
         """World rays [R, 3] in the octree's cube."""
-        ndc = self.shape.ndc
-        return Path(origins, directions) if ndc is None else ndc.path(origins, directions)
+        return Path.of(self.shape.ndc, origins, directions)
 
     def collapsed(self) -> NerfField:
         """The field itself."""
         return self
+
+    def unguided(self) -> NerfField:
+        """The same networks with the paper's sampling: of the whole cube, by every ray."""
+        paper = replace(self.shape, most_coarse=64, n_fine=128, spacing=0.0)
+        cube = Octree.full(self.limit.box_min, self.limit.size, 0)
+        return NerfField(paper, cube, cube, self.coarse, self.fine)
 
     def render(self, origins: Tensor, directions: Tensor, background: Tensor) -> Rendered:
         """Colours [R, 3], depths [R] (sum w t) and opacities [R] of rays [R, 3] on `background`."""
@@ -137,47 +133,64 @@ class NerfField:
                 parts.append(traced.fine[:3])
         return Rendered(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
-    def densities(self, points: Tensor) -> Tensor:
-        """Coarse densities [N] at points [N, 3], both in units of the octree."""
+    @property
+    def octree(self) -> Octree:
+        """Leaves outside which rays meet nothing."""
+        return self.guide
+
+    def densities(self, points: Tensor, network: Literal["coarse", "fine"] = "fine") -> Tensor:
+        """Densities [N], per unit of the octree's lengths, at points [N, 3] in the octree's axes.
+
+        They do not look at the octree. With `ndc` both are in its cube.
+        """
+        view = torch.zeros(1, 3)
         rays = torch.zeros(len(points), dtype=torch.int64)
-        scaled = (points - self.center) * self.scale
         with torch.no_grad():
-            raw = nerf_mlp(
-                *(scaled, torch.zeros(1, 3), self.coarse),
-                ray_indices=rays,
-                config=self.shape.network,
-            )
-        return raw.sigma_raw.relu() * self.scale
+            _, sigma_raw = self.evaluate(getattr(self, network), points, view, rays)
+        return sigma_raw.relu() * self.scale
+
+    def colors(self, points: Tensor, directions: Tensor) -> Tensor:
+        """Colours of points [N, 3], as for `densities`, along unit directions of the world.
+
+        Args:
+            directions: from the eye to the points, [N, 3], or K of each point, [N, K, 3].
+
+        Returns:
+            [N, 3] or [N, K, 3].
+        """
+        each = directions if directions.ndim == 3 else directions[:, None]
+        raw = networks.colors_from(self.shape.network, self.fine, self.scaled(points), each)
+        return raw.sigmoid().reshape(directions.shape)
+
+    def scaled(self, points: Tensor) -> Tensor:
+        """Points [N, 3] in the octree's axes, as the networks get them."""
+        return (points - self.center) * self.scale
+
+    def evaluate(
+        self,
+        params: Tensor,
+        points: Tensor,
+        views: Tensor,
+        rays: Tensor,
+        known: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """As nerfkit.fields.networks.evaluate, at points [N, 3] in the octree's axes."""
+        scaled = self.scaled(points)
+        return networks.evaluate(self.shape.network, params, scaled, views, rays, known)
 
     def source(self) -> Source:
         """The fine network on voxels small enough for what it shows, as baking asks it."""
         if self.shape.ndc is not None:
-            raise NerfkitError("a run fitted with --ndc cannot be baked: its space has no voxels")
-
-        def densities(points: Tensor) -> Tensor:
-            return self._fine(points, torch.zeros(len(points), 1, 3))[:, 0, 3].relu() * self.scale
-
-        def colors(points: Tensor, directions: Tensor) -> Tensor:
-            return self._fine(points, directions)[..., :3].sigmoid()
+            raise NerfkitError(NDC_UNBAKED)
 
         octree = finer(self.guide, BAKED_RESOLUTION)
         centers = torch.cat([self.densities(p) for p in octree.centers().split(BAKED_PIECE)])
         octree = octree.keep(octree.dilate(centers * octree.voxel > BAKED_THICKNESS))
         return Source.of_points(
-            *(self, octree, densities, colors), step_voxels=BAKED_STEP, near=self.shape.near
+            *(self, octree, self.densities, self.colors),
+            step_voxels=BAKED_STEP,
+            near=self.shape.near,
         )
-
-    def _fine(self, points: Tensor, directions: Tensor) -> Tensor:
-        """rgb_raw and sigma_raw [N, K, 4] at world points [N, 3] from directions [N, K, 3]."""
-        n, k = directions.shape[:2]
-        with torch.no_grad():
-            raw = nerf_mlp(
-                ((points - self.center) * self.scale).repeat_interleave(k, 0),
-                directions.reshape(-1, 3),
-                self.fine,
-                config=self.shape.network,
-            )
-        return torch.cat([raw.rgb_raw, raw.sigma_raw[:, None]], 1).view(n, k, 4)
 
     def trace(
         self,
@@ -263,7 +276,7 @@ class _Rays:
         seen = torch.zeros_like(wanted)
         steps = self.steps(s, edges[:, -1:])
         depth = torch.zeros(n_rays)
-        asked, raw = [], []
+        asked, points, raw = [], [], []
         dark = math.inf if early_stop == 0 else -math.log(early_stop)
         first, size = 0, FIRST_ROUND if self.field.shape.spacing else n
         while first < n:
@@ -271,30 +284,38 @@ class _Rays:
             seen[:, part] = wanted[:, part] & (depth < dark)[:, None]
             flat = torch.arange(n_rays * n).view(n_rays, n)[:, part][seen[:, part]]
             asked.append(flat)
-            raw.append(self.ask(params, s.reshape(-1)[flat], flat // n))
-            thickness = raw[-1][:, 3].detach().relu() * steps.view(-1)[flat]
+            points.append(self.points(s.reshape(-1)[flat], flat // n))
+            with torch.no_grad():
+                raw.append(self.ask(params, points[-1], flat // n))
+            thickness = raw[-1][:, 3].relu() * steps.view(-1)[flat]
             depth.index_add_(0, flat // n, thickness)
             first, size = part.stop, 2 * size
         end = torch.where(seen, edges[:, 1:], 0).amax(1, keepdim=True)
         s = torch.where(seen, s, end)
-        return self.composite(s, end, torch.cat(asked), torch.cat(raw)), seen
+        asked, raw = torch.cat(asked), torch.cat(raw)
+        if params.requires_grad:  # of all samples at once
+            raw = self.ask(params, torch.cat(points), asked // n, raw)
+        return self.composite(s, end, asked, raw), seen
 
     def see(self, params: Tensor, s: Tensor, end: Tensor) -> tuple[Composite, int]:
         """Composite samples s [R, N], ascending, up to `end` [R, 1]; and how many there are."""
         flat = (s < end).view(-1).nonzero()[:, 0]
-        raw = self.ask(params, s.reshape(-1)[flat], flat // max(s.shape[1], 1))
+        rays = flat // max(s.shape[1], 1)
+        raw = self.ask(params, self.points(s.reshape(-1)[flat], rays), rays)
         return self.composite(s, end, flat, raw), len(flat)
 
-    def ask(self, params: Tensor, s: Tensor, rays: Tensor) -> Tensor:
-        """rgb_raw and sigma_raw [N, 4] at distances s [N] along `rays` [N]."""
+    def points(self, s: Tensor, rays: Tensor) -> Tensor:
+        """[N, 3] at distances s [N] along `rays` [N]."""
         t = self.spans.select(rays).t(s[:, None])
-        points = self.path.origins[rays] + t * self.path.directions[rays]
-        raw = nerf_mlp(
-            *((points - self.field.center) * self.field.scale, self.views, params),
-            ray_indices=rays,
-            config=self.field.shape.network,
-        )
-        return torch.cat([raw.rgb_raw, raw.sigma_raw[:, None]], 1)
+        return self.path.origins[rays] + t * self.path.directions[rays]
+
+    def ask(
+        self, params: Tensor, points: Tensor, rays: Tensor, known: Tensor | None = None
+    ) -> Tensor:
+        """rgb_raw and sigma_raw [N, 4] at points [N, 3] of `rays` [N]; `known`: the same."""
+        parts = None if known is None else (known[:, :3], known[:, 3])
+        rgb_raw, sigma_raw = self.field.evaluate(params, points, self.views, rays, parts)
+        return torch.cat([rgb_raw, sigma_raw[:, None]], 1)
 
     def steps(self, s: Tensor, end: Tensor) -> Tensor:
         """What each of s [R, N] stands for, in units of the scaled cube."""

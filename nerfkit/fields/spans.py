@@ -21,7 +21,7 @@ class Guide:
 
     def __init__(self, octree: Octree) -> None:
         self.octree = octree
-        self.children = octree.children()[0]
+        self.children, self.first_leaf = octree.children()
 
     def spans(self, origins: Tensor, directions: Tensor, near: float) -> Spans:
         """Of rays [R, 3], from the distance `near` on."""
@@ -35,7 +35,8 @@ class Guide:
         ends = torch.cat(
             [torch.zeros(1, dtype=torch.float64), (crossed.t_ends - crossed.t_starts).double()]
         ).cumsum(0)
-        return Spans(first, count, ends[first], ends[first + count], ends, crossed.t_starts)
+        leaves = crossed.node_ids - self.first_leaf
+        return Spans(first, count, ends[first], ends[first + count], ends, crossed.t_starts, leaves)
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Spans:
         low, high: [R] float64, where each ray's part begins and ends in the sum over all rays.
         ends: [M + 1] float64, those of the crossings, the first being 0.
         t_starts: [M].
+        leaves: [M] int64, of the octree.
     """
 
     first: Tensor
@@ -55,6 +57,7 @@ class Spans:
     high: Tensor
     ends: Tensor
     t_starts: Tensor
+    leaves: Tensor
 
     def lengths(self) -> Tensor:
         """Length of each ray's occupied part, [R]."""
@@ -63,12 +66,16 @@ class Spans:
     def select(self, rays: Tensor) -> Spans:
         """Those of some rays, int64."""
         chosen = (x[rays] for x in (self.first, self.count, self.low, self.high))
-        return Spans(*chosen, self.ends, self.t_starts)
+        return Spans(*chosen, self.ends, self.t_starts, self.leaves)
 
     def t(self, s: Tensor) -> Tensor:
         """Distances t [R, N] at s [R, N]; every ray must have a crossing."""
+        return self.at(s)[0]
+
+    def at(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        """Distances t [R, N] at s [R, N], and the leaves there; every ray must have a crossing."""
         place = self.low[:, None] + s
         index = torch.searchsorted(self.ends, place, right=True) - 1
         last = self.first + self.count - 1
         index = torch.minimum(torch.maximum(index, self.first[:, None]), last[:, None])
-        return self.t_starts[index] + (place - self.ends[index]).float()
+        return self.t_starts[index] + (place - self.ends[index]).float(), self.leaves[index]

@@ -24,8 +24,9 @@ class FitConfig:
     """Folder of posed images, or its transforms.json."""
     output: Path
     """Folder to write the run to."""
-    preset: Literal["fast", "nerf"] = "fast"
-    """Kind of field: fast is an octree of features, nerf the two networks of arXiv 2003.08934."""
+    preset: Literal["fast", "nerf", "fastnerf", "nsvf"] = "fast"
+    """Kind of field: fast is an octree of features, nerf the two networks of arXiv 2003.08934,
+    fastnerf those of 2103.10380, nsvf the voxels with embeddings and the network of 2007.11571."""
     minutes: float | None = None
     """Wall time of the whole command; 5 if neither this nor steps is given."""
     steps: int | None = None
@@ -48,9 +49,10 @@ class FitConfig:
     lr_features: float = 0.05
     """fast: learning rate of the features."""
     lr_network: float | None = None
-    """Learning rate of the network; by default 0.02, of nerf 5e-4."""
+    """Learning rate of the network; by default 0.02, of nerf and fastnerf 2e-3, of nsvf 1e-3."""
     lr_decay: float | None = None
-    """Learning rates at the end, as a part of those at the start; by default 0.03, of nerf 0.1."""
+    """Learning rates at the end, as a part of those at the start; by default 0.03, of nerf and
+    fastnerf 0.05."""
     coarsest: int = 32
     """fast: resolution of the coarsest level."""
     finest: int | None = None
@@ -59,27 +61,37 @@ class FitConfig:
     """fast: distance between samples, in finest voxels."""
     weight_min: float = 1e-4
     """fast: samples that weigh less get no colour."""
-    early_stop: float = 1e-4
-    """Rays end where their transmittance falls below this."""
-    prune_weight: float = 0.02
-    """fast: voxels that never weighed this much are emptied, unless a neighbour did."""
+    early_stop: float | None = None
+    """Rays end where their transmittance falls below this; by default 1e-4, of nsvf 0.01."""
+    prune_weight: float | None = None
+    """fast: voxels that never weighed this much are emptied, unless a neighbour did; by default
+    0.02, with ndc, where fog long hides what lies behind, 0.001."""
+    smoothness: float | None = None
+    """fast: weight of the total variation of the density; by default 0.1 with ndc, else 0."""
     hidden: tuple[int, ...] | None = None
     """fast: units of the colour network's hidden layers; by default 64, in a long fit 64 64."""
     bands: int = 3
     """fast: bands of spherical harmonics of the view direction."""
     octree: bool = True
-    """nerf: whether rays are sampled only where an octree, learned from the coarse network, is
-    occupied."""
+    """nerf, fastnerf: whether rays are sampled only where an octree, learned from the coarse
+    network, is occupied."""
     rays: int | None = None
-    """nerf: rays a step; by default 512, in a long fit 1024."""
+    """nerf, fastnerf, nsvf: rays a step; by default 64, of nsvf as many as meet 4096 samples that
+    are not empty."""
     coarse_samples: int = 64
-    """nerf: samples of the coarse network along a ray; with an octree the most there are."""
+    """nerf, fastnerf: samples of the coarse network along a ray; with an octree the most there
+    are."""
     fine_samples: int | None = None
-    """nerf: samples along a ray for the fine network alone; by default 128, with an octree 16."""
-    width: int = 256
-    """nerf: units of the networks' layers."""
+    """nerf, fastnerf: samples along a ray for the fine network alone; by default 128, with an
+    octree 16."""
+    width: int | None = None
+    """nerf, fastnerf, nsvf: units of the networks' layers; by default 256, of fastnerf 384."""
     ndc: bool = False
-    """nerf: normalised device coordinates, for photographs that all face one way."""
+    """fast, nerf, fastnerf: normalised device coordinates, for photographs that all face one
+    way."""
+    voxel_size: float | None = None
+    """nsvf: edge of a voxel at the start, in units of the scene; by default such that there are
+    about 1000."""
 
     def check(self) -> None:
         """Raise NerfkitError for the first option that cannot be used."""
@@ -87,15 +99,17 @@ class FitConfig:
             raise NerfkitError("--minutes and --steps: give one of them, not both")
         for name in (
             *("minutes", "steps", "samples", "lr_density", "lr_features", "lr_network"),
-            *("lr_decay", "step_voxels"),
+            *("lr_decay", "step_voxels", "voxel_size"),
         ):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise NerfkitError(f"--{_option(name)}: want a positive number, got {value}")
         for name in ("weight_min", "early_stop", "prune_weight"):
             value = getattr(self, name)
-            if not 0 <= value < 1:
+            if value is not None and not 0 <= value < 1:
                 raise NerfkitError(f"--{_option(name)}: want a number in [0, 1), got {value}")
+        if self.smoothness is not None and not 0 <= self.smoothness < math.inf:
+            raise NerfkitError(f"--smoothness: want a number from 0 on, got {self.smoothness}")
         for name in ("coarsest", "finest"):
             value = getattr(self, name)
             if value is not None and value not in FINEST:
@@ -141,28 +155,50 @@ class FitConfig:
         return self.hidden if self.hidden is not None else (64, 64) if self.is_long else (64,)
 
     @property
+    def least_weight(self) -> float:
+        """`prune_weight`, or its default."""
+        return self.prune_weight if self.prune_weight is not None else 0.001 if self.ndc else 0.02
+
+    @property
+    def density_smoothness(self) -> float:
+        """`smoothness`, or its default."""
+        return self.smoothness if self.smoothness is not None else 0.1 if self.ndc else 0.0
+
+    @property
     def network_rate(self) -> float:
         """`lr_network`, or its default."""
         if self.lr_network is not None:
             return self.lr_network
-        return 5e-4 if self.preset == "nerf" else 0.02
+        return {"fast": 0.02, "nsvf": 1e-3}.get(self.preset, 2e-3)
 
     @property
     def rate_decay(self) -> float:
         """`lr_decay`, or its default."""
         if self.lr_decay is not None:
             return self.lr_decay
-        return 0.1 if self.preset == "nerf" else 0.03
+        return 0.03 if self.preset in ("fast", "nsvf") else 0.05
+
+    @property
+    def least_light(self) -> float:
+        """`early_stop`, or its default."""
+        if self.early_stop is not None:
+            return self.early_stop
+        return 0.01 if self.preset == "nsvf" else 1e-4
 
     @property
     def rays_a_step(self) -> int:
         """`rays`, or its default."""
-        return self.rays or (1024 if self.is_long else 512)
+        return self.rays or 64
 
     @property
     def n_fine(self) -> int:
         """`fine_samples`, or its default."""
         return self.fine_samples or (16 if self.octree else 128)
+
+    @property
+    def network_width(self) -> int:
+        """`width`, or its default."""
+        return self.width or (384 if self.preset == "fastnerf" else 256)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without `resume`; paths are absolute."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nerfkit.cameras import Cameras
 from nerfkit.fields.fast import FastField, FieldShape
+from nerfkit.fields.ndc import Ndc
 from nerfkit.fields.vertices import Vertices
 from nerfkit.kernels.fused_render import FEATURES
 from nerfkit.octree import Octree
@@ -39,7 +40,8 @@ DIRECTIONS_FROM = 0.1
 DEEPEST_AUTO, DEEPEST_LONG = 8, 9
 MOST_LEAVES = 3_200_000  # after a division: memory, about 600 bytes a leaf
 # Where a division would make more, only the heaviest voxels are kept, if those left out weigh less.
-LEFT_OUT_WEIGHT = 0.3
+# Fog that hides what lies behind weighs much: what is behind would be left out for it.
+LEFT_OUT_WEIGHT, LEFT_OUT_WEIGHT_NDC = 0.3, 0.02
 FEWEST_LEAVES = 64
 FIRST_SAMPLES_PER_RAY = 60.0
 FEWEST_RAYS, MOST_RAYS = 2048, 65536
@@ -70,7 +72,8 @@ class FastLearner:
         self.config, self.optimiser = config, optimiser
         self.first_depth, self.samples_per_ray = first_depth, samples_per_ray
         octree = optimiser.field.octree
-        self.finest = max(octree.depth, _finest_depth(config, octree, cameras))
+        ndc = optimiser.field.shape.ndc
+        self.finest = max(octree.depth, _finest_depth(config, octree, ndc, cameras))
         self.warned_empty = False
 
     @classmethod
@@ -84,9 +87,10 @@ class FastLearner:
     @classmethod
     def load_field(cls, stored: Stored) -> FastField:
         try:
-            shape = FieldShape(**stored.json("shape"))
-            shape = FieldShape(**{**asdict(shape), "hidden": tuple(shape.hidden)})
-        except (TypeError, ValueError) as error:
+            values = stored.json("shape")
+            ndc, hidden = Ndc.from_json(values.pop("ndc", None)), tuple(values.pop("hidden"))
+            shape = FieldShape(hidden=hidden, ndc=ndc, **values)
+        except (KeyError, TypeError, ValueError) as error:
             raise stored.unreadable(error) from error
         box_min = stored.take("octree_box_min", (3,), torch.float32)
         size = float(stored.take("octree_size", (1,), torch.float64))
@@ -147,9 +151,10 @@ class FastLearner:
             torch.rand(n_rays, generator=generator),
             rates,
             number,
-            config.early_stop,
+            config.least_light,
             config.weight_min,
             directions=progress >= DIRECTIONS_FROM,
+            smoothness=config.density_smoothness,
         )
         self.samples_per_ray = 0.8 * self.samples_per_ray + 0.2 * fitted.n_samples / max(n_rays, 1)
         loss = float(fitted.squared_errors.mean()) / 3
@@ -161,7 +166,7 @@ class FastLearner:
             return False
         octree = self.field.octree
         weights = self.optimiser.leaf_weights()
-        keep = weights > self.config.prune_weight
+        keep = weights > self.config.least_weight
         if int(keep.sum()) < min(FEWEST_LEAVES, len(octree)):
             keep[weights.topk(min(FEWEST_LEAVES, len(octree))).indices] = True
             if not self.warned_empty:
@@ -174,7 +179,8 @@ class FastLearner:
         depths = self.field.depths
         wanted = min(self.finest, self.first_depth + divisions(number))
         if octree.depth < wanted:
-            keep, fits = _room_to_divide(keep, weights)
+            most = LEFT_OUT_WEIGHT if self.field.shape.ndc is None else LEFT_OUT_WEIGHT_NDC
+            keep, fits = _room_to_divide(keep, weights, most)
             octree = octree.keep(keep)
             if fits:
                 octree = octree.subdivide()
@@ -218,7 +224,8 @@ class FastLearner:
 def _first_layout(
     config: FitConfig, scene: Scene, cameras: Cameras
 ) -> tuple[Octree, FieldShape, list[int]]:
-    octree = scene.octree
+    ndc = Ndc.of(cameras, scene.near) if config.ndc else None
+    octree = scene.octree if ndc is None else Octree.full(-torch.ones(3), 2.0, 0)
     shape = FieldShape(
         hidden=tuple(config.hidden_units),
         bands=config.bands,
@@ -226,8 +233,9 @@ def _first_layout(
         density_bias=CARVED_BIAS if scene.carved else FULL_BIAS,
         step_voxels=config.step_voxels,
         near=scene.near,
+        ndc=ndc,
     )
-    finest = _finest_depth(config, octree, cameras)
+    finest = _finest_depth(config, octree, ndc, cameras)
     start = min(finest, CARVED_START if scene.carved else FULL_START)
     while octree.depth < start and 8 * len(octree) <= MOST_LEAVES:
         octree = octree.subdivide()
@@ -236,25 +244,31 @@ def _first_layout(
     return octree, shape, list(range(coarsest, octree.depth + 1))
 
 
-def _room_to_divide(keep: Tensor, weights: Tensor) -> tuple[Tensor, bool]:
-    """Which leaves [n] to keep so that their children are not too many, and whether that works."""
+def _room_to_divide(keep: Tensor, weights: Tensor, left_out: float) -> tuple[Tensor, bool]:
+    """Which leaves [n] to keep so that their children are not too many, and whether that works.
+
+    It does not where one that weighs more than `left_out` would have to go.
+    """
     most = MOST_LEAVES // 8
     if int(keep.sum()) <= most:
         return keep, True
     heaviest = weights.topk(most)
-    if float(heaviest.values[-1]) > LEFT_OUT_WEIGHT:
+    if float(heaviest.values[-1]) > left_out:
         return keep, False
     chosen = torch.zeros_like(keep)
     chosen[heaviest.indices] = True
     return chosen & keep, True
 
 
-def _finest_depth(config: FitConfig, octree: Octree, cameras: Cameras) -> int:
+def _finest_depth(config: FitConfig, octree: Octree, ndc: Ndc | None, cameras: Cameras) -> int:
     """Depth at which a voxel is about a pixel wide, unless the configuration says."""
     if config.finest is not None:
         return config.finest.bit_length() - 1
-    centre = (octree.box_min + octree.size / 2).double()
-    distance = (cameras.c2w[:, :, 3] - centre).norm(dim=1).clamp_min(octree.size / 2)
-    pixel = float((distance / cameras.fx).median())
+    if ndc is not None:
+        pixel = 1 / (ndc.slope_x * float(cameras.fx.median()))
+    else:
+        centre = (octree.box_min + octree.size / 2).double()
+        distance = (cameras.c2w[:, :, 3] - centre).norm(dim=1).clamp_min(octree.size / 2)
+        pixel = float((distance / cameras.fx).median())
     deepest = DEEPEST_LONG if config.is_long else DEEPEST_AUTO
     return min(deepest, max(5, math.floor(math.log2(octree.size / pixel))))

@@ -2,7 +2,13 @@
 
 from nerfkit.training.fast import FastLearner
 from nerfkit.training.learner import Learner
-from nerfkit.training.nerf import NerfLearner
+from nerfkit.training.nerf import FastNerfLearner, NerfLearner
+from nerfkit.training.nsvf import NsvfLearner
 
-KINDS: dict[str, type[Learner]] = {"fast": FastLearner, "nerf": NerfLearner}
+KINDS: dict[str, type[Learner]] = {
+    "fast": FastLearner,
+    "nerf": NerfLearner,
+    "fastnerf": FastNerfLearner,
+    "nsvf": NsvfLearner,
+}
 FORMATS: dict[str, type[Learner]] = {kind.format: kind for kind in KINDS.values()}

@@ -17,8 +17,8 @@ from nerfkit.evaluate import background_colour, composite
 from nerfkit.fields.field import Field
 from nerfkit.fields.frame import render_frame
 from nerfkit.files import read_json, write_json
-from nerfkit.kernels import _native
 from nerfkit.metrics import psnr
+from nerfkit.threads import kernels_alone
 from nerfkit.training import checkpoint
 from nerfkit.training.config import FitConfig, data_folder
 from nerfkit.training.hull import Scene, find_scene
@@ -31,6 +31,7 @@ from nerfkit.training.schedule import Budget
 # Between checkpoints: at least this long, and this many times what the last one took.
 CHECKPOINT_SECONDS, CHECKPOINT_REST = 20.0, 40.0
 PREVIEWS = (0.1, 0.25, 0.5, 0.75)
+FEWEST_VIEWS, FEW_VIEWS = 10, 50  # with fewer none is held out; none unless asked for
 DISK_BYTES_PER_SECOND = 150e6  # a guess, until a checkpoint has been timed
 
 
@@ -53,15 +54,10 @@ def fit(config: FitConfig, started: float | None = None) -> Path:
     _claim(folder, config.resume)
     if config.resume:
         config = config.with_stored(_stored(folder))
-    _native.num_threads()  # the kernels take their threads from torch's: before those are reduced
     with Reporter(folder) as reporter:
         run = _Fit(config, folder, started, reporter)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # two pools of threads would fight over the cores
-        try:
+        with kernels_alone():
             run.run()
-        finally:
-            torch.set_num_threads(threads)
     return folder
 
 
@@ -279,11 +275,12 @@ def _amount(config: FitConfig) -> str:
 
 
 def _n_held(config: FitConfig, n_views: int) -> int:
-    if n_views < 10:
+    if n_views < FEWEST_VIEWS:
         return 0
     if config.holdout is not None:
         return min(config.holdout, n_views // 2)
-    return int(config.is_long)
+    # of few photographs each is needed for the fit
+    return int(config.is_long and n_views >= FEW_VIEWS)
 
 
 def _split(views: Tensor, n_held: int) -> tuple[Tensor, Tensor]:

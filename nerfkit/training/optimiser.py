@@ -15,6 +15,7 @@ from nerfkit.kernels.level_sum import level_sum_
 from nerfkit.kernels.sparse_adam import adam_step_, sparse_adam_step_
 from nerfkit.octree import Octree
 from nerfkit.training.pixels import Batch
+from nerfkit.training.smoothness import add_variation_gradient
 
 BETAS = (0.9, 0.99)
 EPS = 1e-15
@@ -84,6 +85,7 @@ class Optimiser:
         early_stop: float,
         weight_min: float,
         directions: bool = True,
+        smoothness: float = 0.0,
     ) -> Fitted:
         """Render rays on `background` [R, 3], compare with the batch, and take one step.
 
@@ -91,11 +93,12 @@ class Optimiser:
             jitter: [R] in [0, 1), shifts the samples of a ray.
             number: of the step, from 1.
             directions: whether the network learns what depends on the direction of view.
+            smoothness: weight of the density's total variation.
         """
         field = self.field
         targets = torch.lerp(background, batch.colors, batch.alphas)
         fitted = fit_rays(
-            *(batch.origins, batch.directions, targets),
+            *(*field.path(batch.origins, batch.directions)[:2], targets),
             *(field.grid, field.summed, field.features, field.network, field.shape.widths),
             scale=1 / max(1, len(targets)),
             grad_density=self.density_gradient,
@@ -113,6 +116,10 @@ class Optimiser:
             widths = field.shape.widths
             first = self.network_gradient[: widths[0] * widths[1]].view(widths[1], widths[0])
             first[:, FEATURES:] = 0
+        if smoothness:
+            add_variation_gradient(
+                *(self.density_gradient, field.summed, field.vertices, smoothness, number)
+            )
         level_sum_(self.density_gradient, field.vertices, transposed=True)
         torch.ne(self.density_gradient, 0, out=self.density_touched.view(torch.bool))
         for name, rate in (("density", rates.density), ("features", rates.features)):

@@ -205,3 +205,15 @@ def test_bad_arguments():
     ]:
         with pytest.raises(ValueError, match=message):
             nerf_mlp(**{**inputs, "config": TINY, **change}, backend="cpu")
+
+
+def test_known_outputs_are_not_computed_again():
+    inputs = make(ODD, 33, 7)
+    params = inputs["params"].requires_grad_()
+    upstream = torch.randn(33, 4, generator=torch.Generator().manual_seed(1)).split([3, 1], 1)
+    upstream = upstream[0], upstream[1][:, 0]
+    want = torch.autograd.grad(run(ODD, "cpu")(**inputs), params, upstream)[0]
+    zeros = torch.zeros(33, 3), torch.zeros(33)
+    outputs = nerf_mlp(**inputs, config=ODD, known=zeros, backend="cpu")
+    assert not any(values.any() for values in outputs)
+    torch.testing.assert_close(torch.autograd.grad(outputs, params, upstream)[0], want)

@@ -1,4 +1,4 @@
-"""NeRF: its sampling with and without an octree, and fits of tiny networks."""
+"""NeRF and FastNeRF: sampling with and without an octree, and fits of tiny networks."""
 
 import os
 import shutil
@@ -12,16 +12,23 @@ from safetensors.torch import load_file, save_file
 from nerfkit.errors import NerfkitError
 from nerfkit.evaluate import evaluate
 from nerfkit.fields.nerf import NerfField, NerfShape
+from nerfkit.fields.networks import Sizes
 from nerfkit.fields.spans import Guide
+from nerfkit.kernels.fastnerf_mlp import FastNerfMlpConfig
 from nerfkit.kernels.nerf_mlp import NerfMlpConfig
 from nerfkit.octree import Octree
 from nerfkit.run import Run
 from nerfkit.training import FitConfig, checkpoint, loop
 from nerfkit.training.hull import Scene
-from nerfkit.training.nerf import NerfLearner
+from nerfkit.training.kinds import KINDS
 
-TINY = {"preset": "nerf", "width": 32, "rays": 256, "lr_network": 5e-3, "fine_samples": 8}
+TINY = {"width": 32, "rays": 256, "lr_network": 5e-3, "fine_samples": 8}
 NETWORK = NerfMlpConfig(depth=3, width=16, view_width=8, skip=1, position_frequencies=3)
+FAST_NETWORK = FastNerfMlpConfig(
+    *(3, 16, 1),
+    *(2, 8, 3),
+    position_frequencies=3,
+)
 LOW = torch.tensor([-2.0, -1.0, -3.0])
 SIZE = 4.0
 
@@ -34,16 +41,17 @@ def rays(n: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
     return origins, torch.nn.functional.normalize(targets - origins, dim=1)
 
 
-def field(octree: Octree, spacing: float) -> NerfField:
-    shape = NerfShape(NETWORK, near=0.0, most_coarse=12, n_fine=10, spacing=spacing)
+def field(octree: Octree, spacing: float, network: Sizes = NETWORK) -> NerfField:
+    shape = NerfShape(network, near=0.0, most_coarse=12, n_fine=10, spacing=spacing)
     return NerfField.create(shape, octree, torch.Generator().manual_seed(2))
 
 
-def test_the_papers_networks_have_so_many_parameters():
+@pytest.mark.parametrize(("preset", "count"), [("nerf", 595_844), ("fastnerf", 1_147_425)])
+def test_the_papers_networks_have_so_many_parameters(preset, count):
     scene = Scene(Octree.full(LOW, SIZE, 5), torch.stack([LOW, LOW + SIZE]), 0.0, True)
-    config = FitConfig("data", "run", preset="nerf", octree=False)
-    learner = NerfLearner.create(config, scene, None, torch.Generator().manual_seed(0))
-    assert len(learner.field.coarse) == len(learner.field.fine) == 595_844
+    config = FitConfig("data", "run", preset=preset, octree=False)
+    learner = KINDS[preset].create(config, scene, None, torch.Generator().manual_seed(0))
+    assert len(learner.field.coarse) == len(learner.field.fine) == count
     assert not torch.equal(learner.field.coarse, learner.field.fine)
     assert learner.field.shape.n_fine == 128 and len(learner.field.guide) == 1
 
@@ -105,17 +113,37 @@ def test_light_that_is_gone_ends_a_ray():
     assert (ended.coarse.colors - whole.coarse.colors).abs().max() < 2e-3
 
 
-@pytest.fixture(scope="module")
-def nerf_run(make_fit, tmp_path_factory):
-    return make_fit(tmp_path_factory.mktemp("nerf") / "run", **TINY, steps=220)
+def test_a_point_looks_the_same_to_any_ray():
+    for sizes in (NETWORK, FAST_NETWORK):
+        each = field(Octree.full(LOW, SIZE, 0), spacing=0.0, network=sizes)
+        directions = rays(6)[1]
+        points = LOW + SIZE * torch.rand(6, 3, generator=torch.Generator().manual_seed(3))
+        densities, colors = each.densities(points), each.colors(points, directions)
+        view, same = directions[3:4], torch.zeros(6, dtype=torch.int64)
+        rgb_raw, sigma_raw = each.evaluate(each.fine, points, view, same)
+        # per unit of the world, of which the networks' cube of 3 has 4
+        torch.testing.assert_close(densities, sigma_raw.relu() * 3 / 4)
+        torch.testing.assert_close(colors[3], rgb_raw[3].sigmoid())
+        assert not torch.allclose(colors[0], rgb_raw[0].sigmoid(), atol=1e-6)
+        assert not torch.equal(densities, each.densities(points, "coarse"))
+        many = each.colors(points, directions.flip(0)[None].repeat(6, 1, 1))
+        torch.testing.assert_close(many[2, 3], colors[2])
+        assert each.colors(points[:0], directions[:0]).shape == (0, 3)
+
+
+@pytest.fixture(scope="module", params=["nerf", "fastnerf"])
+def nerf_run(request, make_fit, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param) / "run"
+    return make_fit(folder, **TINY, preset=request.param, steps=300, lr_decay=0.1)
 
 
 def test_a_tiny_fit_reaches_a_psnr(nerf_run):
     run = Run.load(nerf_run)
     result = evaluate(run)
-    assert result["psnr"] > 22  # measured 23.5
+    # measured 24.6 and 25.5; the best constant image gets 12.6, the mean of all views 17.8
+    assert result["psnr"] > 23.5
     # the octree was learned: a shell, not the whole hull
-    assert len(run.field.guide) < len(run.field.limit)
+    assert len(run.field.octree) < len(run.field.limit)
     camera = run.train_cameras[0]
     images = run.render(camera, ["rgb", "ray_distance", "opacity", "normal"])
     assert all(image.isfinite().all() for image in images.values())
@@ -125,9 +153,10 @@ def test_a_tiny_fit_reaches_a_psnr(nerf_run):
     assert (images["ray_distance"][middle] - 3).abs().max() < 0.7
 
 
-def test_interrupted_and_resumed_is_the_same_to_the_bit(make_fit, tmp_path, monkeypatch):
-    options = {**TINY, "steps": 12, "rays": 64}
-    monkeypatch.setattr("nerfkit.training.nerf.GUIDE_STEPS", 4)
+@pytest.mark.parametrize("preset", ["nerf", "fastnerf"])
+def test_interrupted_and_resumed_is_the_same_to_the_bit(make_fit, tmp_path, monkeypatch, preset):
+    options = {**TINY, "preset": preset, "steps": 12, "rays": 64}
+    monkeypatch.setattr("nerfkit.training.nerf.FIRST_GUIDE", 4)
     make_fit(tmp_path / "whole", **options)
     step = loop._Fit._step
 
@@ -158,7 +187,7 @@ def test_interrupted_and_resumed_is_the_same_to_the_bit(make_fit, tmp_path, monk
 )
 def test_mistakes_are_one_line(make_fit, tmp_path, options, complaint):
     with pytest.raises(NerfkitError, match=complaint):
-        make_fit(tmp_path / "run", **{**TINY, **options})
+        make_fit(tmp_path / "run", **{**TINY, "preset": "nerf", **options})
 
 
 def test_a_checkpoint_of_another_size_is_refused(nerf_run, tmp_path):
