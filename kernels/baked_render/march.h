@@ -33,8 +33,8 @@ struct Seen {
     float transmittance = 1.f, depth = 0.f, opacity = 0.f;
 };
 
-// One ray, from lattice point k on; shade(place, corner, weight, fx, fy, fz) is called for every sample
-// that weighs more than weight_min: `corner` is its voxel's lowest in the block at `place`.
+// One ray, from lattice point k on; shade(place, voxel, corner, weight, fx, fy, fz) is called for every
+// sample that weighs more than weight_min: `corner` is its voxel's lowest in the block at `place`.
 template <class Shade>
 class March {
   public:
@@ -128,7 +128,7 @@ class March {
                 float& most = s_.max_weights[place * 64 + voxel[i]];
                 most = std::max(most, weight);
             }
-            if (weight > s_.weight_min) shade_(place, corner[i], weight, f[0][i], f[1][i], f[2][i]);
+            if (weight > s_.weight_min) shade_(place, voxel[i], corner[i], weight, f[0][i], f[1][i], f[2][i]);
             if (seen_.transmittance < s_.early_stop) {  // what is left is not seen to pass
                 seen_.depth += seen_.transmittance * t[i];
                 seen_.opacity += seen_.transmittance;
@@ -156,12 +156,37 @@ inline vf8 load_bytes(const uint8_t* p) {
 #endif
 }
 
+// The weights of the four pairs of corners that differ in x, at a place in a cell.
+struct Pairs {
+    Pairs(float weight, float fy, float fz) {
+        const float z1 = weight * fz, z0 = weight - z1;
+        y[1] = z0 * fy, y[0] = z0 - y[1], y[3] = z1 * fy, y[2] = z1 - y[3];
+    }
+    float y[4];
+};
+
 // The weights of a voxel's corners at a place in it.
 inline vf8 shares(float weight, float fx, float fy, float fz) {
-    const float z1 = weight * fz, z0 = weight - z1;
-    const float y1 = z0 * fy, y0 = z0 - y1, y3 = z1 * fy, y2 = z1 - y3;
+    const Pairs p(weight, fy, fz);
     const float x0 = 1.f - fx;
-    return vf8{y0, y0, y1, y1, y2, y2, y3, y3} * vf8{x0, fx, x0, fx, x0, fx, x0, fx};
+    return vf8{p.y[0], p.y[0], p.y[1], p.y[1], p.y[2], p.y[2], p.y[3], p.y[3]} *
+           vf8{x0, fx, x0, fx, x0, fx, x0, fx};
+}
+
+// The half voxel at a place in a voxel: its lowest corner in the brick, and the place in it.
+struct Half {
+    Half(float fx, float fy, float fz) : f{2.f * fx, 2.f * fy, 2.f * fz} {
+        constexpr int32_t stride[3] = {1, 3, 9};
+        for (int a = 0; a < 3; ++a)
+            if (f[a] >= 1.f) corner += stride[a], f[a] -= 1.f;
+    }
+    static constexpr int32_t PAIR[4] = {0, 3, 9, 12};  // the lower corner of each
+    int32_t corner = 0;
+    float f[3];
+};
+
+inline int64_t brick_of(const Scene& s, int64_t place, int32_t voxel) {
+    return s.first_brick[place] + __builtin_popcountll(s.words[place] & ((uint64_t{1} << voxel) - 1));
 }
 
 }  // namespace nk::baked

@@ -11,9 +11,10 @@ namespace nk::baked {
 
 constexpr int64_t TILE = 64, SMALL_TILE = 16;  // rays
 constexpr int64_t ROW = 128;                   // corners a block takes in memory
-constexpr int RECORD = 16;                     // values a corner
-constexpr int COMPONENTS = 5;                  // of RGB
-constexpr int BANDS = 4, HARMONICS = 16;
+constexpr int BRICK = 27, DETAIL = 8;          // corners of half voxels in a voxel, values of each
+constexpr int BANDS = 4, HARMONICS = 16, COLOURED = 4;
+constexpr int GREYS = 3;                                     // of a detail, after R, G, B
+constexpr int RECORD = 3 * COLOURED + HARMONICS - COLOURED;  // values a corner
 constexpr int32_t OFFSET[8] = {0, 1, 5, 6, 25, 26, 30, 31};  // a voxel's corners in a block
 
 // exp(-sigma step) by raw density, linear between entries: faster than exp, log and exp. The error
@@ -52,7 +53,7 @@ struct Scene {
     const uint64_t* words;
     const int16_t* density;
     const uint8_t* ranks;
-    const int32_t* first;
+    const int32_t *first, *first_brick;
     float box_min[3], voxel;
     float step, near, far, early_stop, weight_min;
     float* max_weights;  // or null

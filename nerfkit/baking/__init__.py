@@ -2,8 +2,9 @@
 
 1. Voxels that no training camera sees are dropped (nerfkit.baking.visible).
 2. Densities on the corners of the others are stored in 16 bits (density).
-3. Colours become five components of RGB a corner (components), fitted again to what the field
-   shows from many places (views, refine), and then stored in 8 bits each.
+3. Colours become harmonics of the direction a corner and a detail a corner of half voxels (colors),
+   fitted again to what the field shows from many places (views, refine), and then stored in 8 bits
+   each.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from nerfkit.baking.components import fit_components, learn_views, quantised
+from nerfkit.baking.colors import fit_details, fit_records, quantised
 from nerfkit.baking.density import quantised_density
 from nerfkit.baking.refine import fit_to_views
 from nerfkit.baking.storage import load_baked, save_baked
@@ -21,7 +22,7 @@ from nerfkit.baking.visible import visible_voxels
 from nerfkit.cameras import Cameras
 from nerfkit.errors import NerfkitError
 from nerfkit.fields.bakeable import Bakeable
-from nerfkit.fields.baked import BakedField
+from nerfkit.fields.baked import BakedColors, BakedField
 from nerfkit.fields.field import Field
 from nerfkit.kernels.baked_render import Layout
 from nerfkit.octree import morton_decode
@@ -61,11 +62,13 @@ def bake(
     layout = Layout.of(octree)
     corners = morton_decode(layout.codes)
     shape, density = quantised_density(source, layout)
-    views = learn_views(source, octree, seen, corners, centers)
-    components = fit_components(
-        *(source, octree, seen, corners, centers, views), telling("colours of corners")
-    )
-    baked = BakedField(shape, octree, layout, density, *quantised(components)[::-1], views)
+    records = fit_records(source, octree, seen, corners, centers, telling("colours of corners"))
+    details = fit_details(source, octree, seen, layout, centers, records, telling("details"))
+
+    def colors() -> BakedColors:
+        return BakedColors(*quantised(records), *quantised(details))
+
+    baked = BakedField(shape, octree, layout, density, colors())
     wanted = Views.of(source.field, cameras, background, telling("views"))
-    fit_to_views(baked, components, wanted, background, telling("colours of pixels"))
-    return BakedField(shape, octree, layout, density, *quantised(components)[::-1], views)
+    fit_to_views(baked, records, details, wanted, background, telling("colours of pixels"))
+    return BakedField(shape, octree, layout, density, colors())

@@ -19,9 +19,9 @@ from nerfkit.fields.field import Field
 from nerfkit.fields.frame import frame_rays
 
 TILE = 64  # neighbouring rays
-BETWEEN = 200  # cameras
-PIXELS = 100_000  # of a view, at most: many views with few pixels show more sides of every corner
-SECONDS = 240.0  # that the field may take to show all views
+BETWEEN = 400  # cameras
+PIXELS = 40_000  # of a view, at most: many views with few pixels show more sides of every corner
+SECONDS = 120.0  # that the field may take to show all views
 TRIAL = 4096  # pixels that it is timed with
 
 

@@ -14,13 +14,14 @@ from nerfkit.baking.density import quantised_density
 from nerfkit.baking.viewpoints import shrunk
 from nerfkit.cameras import Cameras
 from nerfkit.fields.bakeable import Source
-from nerfkit.fields.baked import BakedField
+from nerfkit.fields.baked import BakedColors, BakedField
 from nerfkit.fields.frame import render_frame
 from nerfkit.kernels.baked_render import Layout, Rendered, render_baked
-from nerfkit.kernels.baked_render.grid import BANDS, COMPONENTS, RECORD
+from nerfkit.kernels.baked_render.grid import DETAIL, RECORD
 from nerfkit.octree import Octree
 
-VISIBLE = 0.01  # weight that a voxel must have in a training view, or one of its neighbours
+# Weight that a voxel must have in a training view. What is left is half as many samples a ray.
+VISIBLE = 0.02
 PIXELS = 160_000  # of a training view that is asked what it sees
 
 
@@ -38,7 +39,7 @@ def visible_voxels(
         render_frame(watcher, shrunk(cameras[i], PIXELS), torch.zeros(3), ["rgb"])
         seen[:, i] = (watcher.max_weights.view(-1)[number] * 255).to(torch.uint8)
         progress((i + 1) / len(cameras))
-    keep = octree.dilate(seen.amax(1) > VISIBLE * 255)
+    keep = seen.amax(1) > VISIBLE * 255
     return octree.keep(keep), seen[keep]
 
 
@@ -48,11 +49,14 @@ class _Watcher:
     def __init__(self, source: Source) -> None:
         self.layout = Layout.of(source.octree)
         shape, density = quantised_density(source, self.layout)
-        blank = torch.zeros(len(density), RECORD, dtype=torch.uint8)
-        self.field = BakedField(
-            *(shape, source.octree, self.layout, density, blank, torch.zeros(2, RECORD)),
-            torch.zeros(COMPONENTS, BANDS**2),
+        blank = BakedColors(
+            *(torch.zeros(len(density), RECORD, dtype=torch.uint8), torch.zeros(2, RECORD)),
+            *(
+                torch.zeros(len(self.layout.details), DETAIL, dtype=torch.uint8),
+                torch.zeros(2, DETAIL),
+            ),
         )
+        self.field = BakedField(shape, source.octree, self.layout, density, blank)
         self.max_weights = torch.zeros(len(self.field.grid.words), 64)
 
     def render(self, origins: Tensor, directions: Tensor, background: Tensor) -> Rendered:
