@@ -11,12 +11,21 @@ namespace {
 using namespace nk::baked;
 using nk::vf8;
 
-// Weighted sums of records.
+// Weighted sums of records. A sample's bytes are asked for when it is met and read at the ray's end:
+// they are seldom in the cache.
 struct Bytes {
+    struct Sample {
+        const uint8_t *brick, *ranks, *block;
+        float weight, fx, fy, fz;
+        Half half;
+    };
+    static constexpr int MOST = 64;
     const Scene& s;
     const uint8_t *records, *bricks;
     float weight = 0.f;
     vf8 sum[3] = {}, detail = {};
+    Sample waiting[MOST];
+    int count = 0;
 
     void clear() { weight = 0.f, sum[0] = sum[1] = sum[2] = detail = vf8{}; }
 
@@ -25,19 +34,34 @@ struct Bytes {
         weight += w;
         const Half half(fx, fy, fz);
         const uint8_t* brick = bricks + (brick_of(s, place, voxel) * BRICK + half.corner) * DETAIL;
-        const Pairs pairs(w, half.f[1], half.f[2]);
-        const float x1 = half.f[0], x0 = 1.f - x1;
-        for (int p = 0; p < 4; ++p) {
-            const uint8_t* pair = brick + Half::PAIR[p] * DETAIL;
-            detail += pairs.y[p] * (x0 * nk::baked::load_bytes(pair) + x1 * nk::baked::load_bytes(pair + DETAIL));
-        }
-        const vf8 share = shares(w, fx, fy, fz);
-        const uint8_t* ranks = s.ranks + place * ROW + corner;
+        __builtin_prefetch(brick);
+        __builtin_prefetch(brick + (Half::PAIR[3] + 1) * DETAIL);
         const uint8_t* block = records + static_cast<int64_t>(s.first[place]) * RECORD;
-        for (int c = 0; c < 8; ++c) {
-            const uint8_t* record = block + ranks[OFFSET[c]] * RECORD;
-            for (int i = 0; i < 3; ++i) sum[i] += share[c] * nk::baked::load_bytes(record + 8 * i);
+        const uint8_t* ranks = s.ranks + place * ROW + corner;
+        __builtin_prefetch(ranks);
+        if (count == MOST) read();
+        waiting[count++] = {brick, ranks, block, w, fx, fy, fz, half};
+    }
+
+    void read() {
+        for (int n = 0; n < count; ++n) {
+            const Sample& sample = waiting[n];
+            const float* f = sample.half.f;
+            const Pairs pairs(sample.weight, f[1], f[2]);
+            const float x1 = f[0], x0 = 1.f - x1;
+            for (int p = 0; p < 4; ++p) {
+                const uint8_t* pair = sample.brick + Half::PAIR[p] * DETAIL;
+                detail += pairs.y[p] * (x0 * nk::baked::load_bytes(pair) +
+                                        x1 * nk::baked::load_bytes(pair + DETAIL));
+            }
+            const vf8 share = shares(sample.weight, sample.fx, sample.fy, sample.fz);
+            for (int c = 0; c < 8; ++c) {
+                const uint8_t* record = sample.block + sample.ranks[OFFSET[c]] * RECORD;
+                for (int i = 0; i < 3; ++i)
+                    sum[i] += share[c] * nk::baked::load_bytes(record + 8 * i);
+            }
         }
+        count = 0;
     }
 };
 
@@ -180,6 +204,7 @@ NK_EXPORT void nk_baked_render_forward(
         Bytes bytes{s, records, bricks};
         march(s, origins, origin_stride, directions, begin, end, bytes,
               [&](int64_t r, const nk::baked::Seen& seen) {
+                  bytes.read();
                   finish(bytes, seen.opacity, levels, detail_levels, directions + r * 3,
                          background ? background + r * background_stride : nullptr, colors + r * 3);
                   depths[r] = seen.depth, opacities[r] = seen.opacity;

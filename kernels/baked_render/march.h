@@ -175,6 +175,7 @@ inline vf8 shares(float weight, float fx, float fy, float fz) {
 
 // The half voxel at a place in a voxel: its lowest corner in the brick, and the place in it.
 struct Half {
+    Half() = default;
     Half(float fx, float fy, float fz) : f{2.f * fx, 2.f * fy, 2.f * fz} {
         constexpr int32_t stride[3] = {1, 3, 9};
         for (int a = 0; a < 3; ++a)

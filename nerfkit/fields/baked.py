@@ -18,8 +18,8 @@ from nerfkit.kernels.baked_render import BakedGrid, Layout, Rendered, render_bak
 from nerfkit.kernels.first_hit import Occupancy, first_hit
 from nerfkit.octree import Octree
 
-STOP = 4e-3  # of transmittance
-WEIGHT = 4e-3  # a sample that weighs less has no colour of its own
+STOP = 1e-2  # of transmittance
+WEIGHT = 1e-2  # a sample that weighs less has no colour of its own
 HIT_DEPTH = 6
 
 
