@@ -29,8 +29,8 @@ from nerfkit.octree import Octree, morton_decode, morton_encode
 
 DIRECTIONS = 40  # of cameras that a corner is seen by
 DETAIL_DIRECTIONS = 10  # of those that a half voxel's is
-AROUND = 6  # directions all around
-FEW = 1e-2  # their weight
+AROUND = 24  # directions all around
+FEW = 0.03  # their weight
 RIDGE = 1e-4
 DETAIL_RIDGE = 0.03
 PIECE = 1 << 14  # corners at a time
@@ -140,7 +140,7 @@ def fit_details(
         other = (left - mean[:, None]).mean(2, keepdim=True)
         some = harmonics[..., 1 : 1 + GREYS]
         weighted = (some * weights[..., None]).transpose(1, 2)
-        ridge = DETAIL_RIDGE * weights.mean(1)[:, None, None] * torch.eye(GREYS) + 1e-6
+        ridge = (DETAIL_RIDGE * weights.mean(1) + 1e-6)[:, None, None] * torch.eye(GREYS)
         grey = torch.linalg.solve(weighted @ some + ridge, weighted @ other)[..., 0]
         # The grey harmonics have a mean over these directions, which is in `mean` already.
         shift = (weighted.sum(2) * grey).sum(1) / weights.sum(1).clamp_min(1e-6)

@@ -34,8 +34,13 @@ def between(cameras: Cameras, count: int, generator: torch.Generator) -> Cameras
     return replace(cameras[first], c2w=torch.cat([(u * flip[:, None]) @ v, mixed[:, :, 3:]], 2))
 
 
+def sized(camera: Cameras, pixels: int) -> Cameras:
+    """One camera with about so many pixels."""
+    width, height = int(camera.width[0]), int(camera.height[0])
+    shrink = math.sqrt(width * height / pixels)
+    return at_size(camera, max(1, round(width / shrink)), max(1, round(height / shrink)))
+
+
 def shrunk(camera: Cameras, pixels: int) -> Cameras:
     """One camera with at most about so many pixels."""
-    width, height = int(camera.width[0]), int(camera.height[0])
-    shrink = max(1.0, math.sqrt(width * height / pixels))
-    return at_size(camera, max(1, round(width / shrink)), max(1, round(height / shrink)))
+    return sized(camera, min(pixels, int(camera.width[0]) * int(camera.height[0])))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.baking.density import quantised_density
-from nerfkit.baking.viewpoints import shrunk
+from nerfkit.baking.viewpoints import sized
 from nerfkit.cameras import Cameras
 from nerfkit.fields.bakeable import Source
 from nerfkit.fields.baked import BakedColors, BakedField
@@ -22,7 +22,7 @@ from nerfkit.octree import Octree
 
 # Weight that a voxel must have in a training view. What is left is half as many samples a ray.
 VISIBLE = 0.02
-PIXELS = 160_000  # of a training view that is asked what it sees
+PIXELS = 250_000  # of a training view when it is asked what it sees, however many it has
 
 
 def visible_voxels(
@@ -36,7 +36,7 @@ def visible_voxels(
     seen = torch.zeros(len(octree), len(cameras), dtype=torch.uint8)
     for i in range(len(cameras)):
         watcher.max_weights.zero_()
-        render_frame(watcher, shrunk(cameras[i], PIXELS), torch.zeros(3), ["rgb"])
+        render_frame(watcher, sized(cameras[i], PIXELS), torch.zeros(3), ["rgb"])
         seen[:, i] = (watcher.max_weights.view(-1)[number] * 255).to(torch.uint8)
         progress((i + 1) / len(cameras))
     keep = seen.amax(1) > VISIBLE * 255

@@ -168,7 +168,6 @@ def test_networks_are_empty_outside_the_octree(nerf_run):
         assert thickness < 0.15, name
 
 
-
 @pytest.mark.parametrize("preset", ["nerf", "fastnerf"])
 def test_interrupted_and_resumed_is_the_same_to_the_bit(make_fit, tmp_path, monkeypatch, preset):
     options = {**TINY, "preset": preset, "steps": 12, "rays": 64}
