@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.kernels.baked_render import BakedGrid, Layout, render_baked
-from nerfkit.kernels.baked_render.grid import RECORD
+from nerfkit.kernels.baked_render.grid import DETAIL, RECORD
 from nerfkit.kernels.nsvf_mlp import NsvfMlpConfig, nsvf_mlp, unpack
 from nerfkit.octree import Octree
 from nerfkit.octree.corners import Corners
@@ -59,8 +59,10 @@ def baked(subject: Subject, both: dict[str, Tensor], n_rays: int) -> Iterator[Ca
     density = ((raw - LOWEST) / PER_COUNT).clamp(0, 32767).to(torch.int16)
     colors = torch.randint(0, 256, (n, RECORD), generator=generator).to(torch.uint8)
     levels = torch.rand(2, RECORD, generator=generator) * torch.tensor([[0.3], [2e-3]])
-    views = torch.randn(5, 16, generator=generator) * 0.3
-    stored = (density, (LOWEST, PER_COUNT), colors, levels, views)
+    shape = len(layout.details), DETAIL
+    details = torch.randint(0, 256, shape, generator=generator).to(torch.uint8)
+    detail_levels = torch.rand(2, DETAIL, generator=generator) * torch.tensor([[-0.3], [2e-3]])
+    stored = (density, (LOWEST, PER_COUNT), colors, levels, details, detail_levels)
     grid = BakedGrid.of(octree, layout, *stored).to(subject.octree.device)
     settings = {k: v for k, v in subject.sampling.items() if k != "bands"}
 

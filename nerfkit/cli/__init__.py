@@ -30,7 +30,12 @@ COMMANDS = {
         "nerfkit.cli.render:render",
         "render a camera path to a video or a folder of frames",
     ),
+    "sr": ("nerfkit.cli.sr:sr", "super-resolution of images and videos: apply, train"),
     "octree": ("nerfkit.cli.octree:octree", "the occupied voxels: statistics, picture, file"),
+    "blur-kernel": (
+        "nerfkit.cli.blur_kernel:blur_kernel",
+        "by what kernel images, or the renders of a run, are blurred",
+    ),
     "bench": (
         "nerfkit.cli.bench:bench",
         "speed of every kernel, of a fit and of a frame, against the reference and the machine",

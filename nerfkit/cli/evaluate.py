@@ -11,6 +11,7 @@ def evaluate(
     split: str = "test",
     json: Annotated[Path | None, arg(metavar="FILE")] = None,
     images: Annotated[Path | None, arg(metavar="DIR")] = None,
+    sr: Annotated[int | None, arg(metavar="2|3|4")] = None,
 ) -> None:
     """Measure a fitted scene.
 
@@ -19,13 +20,19 @@ def evaluate(
         split: which views to measure.
         json: write all numbers, with how they were measured, to this file.
         images: save the rendered views as PNG in this folder.
+        sr: render so many times smaller and refine (needs `nerfkit sr train RUN`).
     """
     from nerfkit import files
     from nerfkit.evaluate import evaluate as measure
     from nerfkit.evaluate import print_table
     from nerfkit.run import Run
 
-    result = measure(Run.load(run), split=split, images=images)
+    loaded = Run.load(run)
+    if sr is not None:
+        from nerfkit.postprocess.scene.refined import RefinedRun
+
+        loaded = RefinedRun(loaded, sr)
+    result = measure(loaded, split=split, images=images) | {"refined": sr}
     print_table(result)
     if json is not None:
         files.write_json(json, result)

@@ -13,6 +13,7 @@ from torch import Tensor
 from nerfkit.cameras import Cameras, Rays
 from nerfkit.device import CPU
 from nerfkit.fields.field import Field
+from nerfkit.kernels.frame_rows import put_rows_, turned
 
 # Pixels a side. Rays of a tile meet the same voxels, which then are in the cache, and some kernels
 # skip empty space for 16 or 64 of them together.
@@ -33,28 +34,29 @@ def render_frame(
             ray, 0 where nothing was hit; normal [H, W, 3], unit, 0 where nothing was hit.
     """
     height, width = int(camera.height[0]), int(camera.width[0])
-    background = background.to(field.device)
-    back = _tiled(height, width, field.device)[1]
-    parts = []
-    for rays in _pieces(camera, field.device):
-        parts.append((rays, field.render(rays.origins, rays.directions, background)))
-    images: dict[str, Tensor] = {}
-
-    def image(values: list[Tensor]) -> Tensor:
-        return torch.cat(values)[back].view(height, width, *values[0].shape[1:])
-
-    if "rgb" in outputs:
-        images["rgb"] = image([r.colors for _, r in parts])
-    if set(outputs) - {"rgb"}:
-        opacity = image([r.opacities for _, r in parts])
+    device, background = field.device, background.to(field.device)
+    n, rows = height * width, _tiled(height, width, device)[1]
+    names = ["rgb"] if set(outputs) == {"rgb"} else ["rgb", "depth", "opacity"]
+    seen = {k: torch.empty((n, 3) if k == "rgb" else (n,), device=device) for k in names}
+    first = 0
+    for rays in _pieces(camera, device):
+        rendered = field.render(rays.origins, rays.directions, background)
+        piece = rows[first : first + len(rays.directions)]
+        first += len(piece)
+        for (_, image), values in zip(seen.items(), rendered, strict=False):
+            put_rows_(image, piece, values)
+    images: dict[str, Tensor] = {"rgb": seen["rgb"].view(height, width, 3)}
+    if len(seen) > 1:
+        opacity = seen["opacity"].view(height, width)
         solid = opacity > TRANSPARENT
-        distance = torch.where(
-            solid, image([r.depths for _, r in parts]) / opacity.clamp_min(TRANSPARENT), 0.0
-        )
+        depth = seen["depth"].view(height, width)
+        distance = torch.where(solid, depth / opacity.clamp_min(TRANSPARENT), 0.0)
         images["opacity"], images["ray_distance"] = opacity, distance
         if "normal" in outputs:
-            points = image([rays.origins for rays, _ in parts])
-            points = points + image([rays.directions for rays, _ in parts]) * distance[..., None]
+            directions = torch.empty(n, 3, device=device)
+            put_rows_(directions, rows, frame_rays(camera, device).directions)
+            center = camera.c2w[0, :, 3].float().to(device)
+            points = center + directions.view(height, width, 3) * distance[..., None]
             images["normal"] = _normals(points, solid, camera)
     return {name: images[name] for name in outputs}
 
@@ -65,22 +67,16 @@ def frame_rays(camera: Cameras, device: torch.device = CPU) -> Rays:
     return Rays(torch.cat([p.origins for p in pieces]), torch.cat([p.directions for p in pieces]))
 
 
-def in_tiles(image: Tensor) -> Tensor:
-    """Pixels [H * W, C] of an image [H, W, C] in the order of `frame_rays`."""
-    x, y = (_tiled(*image.shape[:2], image.device)[0] - 0.5).long().unbind(1)
-    return image[y, x]
-
-
 def _pieces(camera: Cameras, device: torch.device) -> Iterator[Rays]:
     pose = camera.c2w[0].float().to(device)
     for local in _local_directions(_lens(camera), device).split(PIECE[device.type]):
-        directions = local @ pose[:, :3].T
+        directions = turned(local, pose[:, :3])
         yield Rays(pose[:, 3].expand_as(directions), directions)
 
 
 @functools.lru_cache(maxsize=4)
 def _tiled(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Pixel centres [H * W, 2] tile by tile, and where in that order each pixel is, row by row."""
+    """Of the pixels, tile by tile: centres [H * W, 2], and rows [H * W] of the flat image."""
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     across = -(-width // TILE)
     key = y // TILE * across + x // TILE
@@ -88,9 +84,7 @@ def _tiled(height: int, width: int, device: torch.device) -> tuple[Tensor, Tenso
     key = key + x % TILE // SMALL_TILE * SMALL_TILE**2 + x % SMALL_TILE
     order = key.reshape(-1).argsort()
     pixels = torch.stack([x.reshape(-1)[order], y.reshape(-1)[order]], 1).float() + 0.5
-    back = torch.empty_like(order)
-    back[order] = torch.arange(len(order))
-    return pixels.to(device), back.to(device)
+    return pixels.to(device), order.to(device)
 
 
 # Of a lens: width, height, fx, fy, cx, cy, model, distortion. A camera path has one or few.
