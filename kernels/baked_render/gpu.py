@@ -12,7 +12,7 @@ from nerfkit.kernels.shared.aot import Configuration
 from nerfkit.kernels.shared.triton_launch import check_float32, launch
 
 from .gpu_march import COMPARE, RENDER, SCATTER, march_kernel
-from .grid import RECORD, BakedGrid
+from .grid import DETAIL, RECORD, BakedGrid, Fitted
 
 FAR_AWAY = 3e38  # stands for infinity
 
@@ -58,6 +58,8 @@ def render_baked(
         *(RENDER, how, origins, directions, background, grid, sampling),
         records=grid.records,
         levels=grid.levels,
+        bricks=grid.bricks,
+        detail_levels=grid.detail_levels,
         max_weights=max_weights,
         **pixels._asdict(),
     )
@@ -65,34 +67,41 @@ def render_baked(
 
 
 def color_gradient_(
-    grads: torch.Tensor,
-    touched: torch.Tensor,
+    components: Fitted,
+    details: Fitted,
     origins: torch.Tensor,
     directions: torch.Tensor,
     targets: torch.Tensor,
     background: torch.Tensor,
     grid: BakedGrid,
-    rows: torch.Tensor,
-    values: torch.Tensor,
     *,
     how: Launch = USUAL,
     **sampling: float,
 ) -> torch.Tensor:
     """Same function as the reference, float32 only.
 
-    Two marches: the first says by how much each of a ray's 16 numbers changes its error.
+    Two marches: the first says by how much each of a ray's 32 values changes its error.
     """
-    check_float32(targets=targets, values=values)
-    losses, changes = origins.new_empty(len(origins)), origins.new_empty(len(origins), RECORD)
-    given = {"records": values.contiguous(), "rows": rows.contiguous(), "changes": changes}
-    written = {"losses": losses, "grads": grads, "touched": touched}
+    check_float32(targets=targets, components=components.values, details=details.values)
+    losses = origins.new_empty(len(origins))
+    given = {
+        "targets": targets.contiguous(),
+        "changes": origins.new_empty(len(origins), RECORD + DETAIL),
+        "records": components.values.contiguous(),
+        "rows": components.rows.contiguous(),
+        "bricks": details.values.contiguous(),
+        "detail_rows": details.rows.contiguous(),
+    }
+    written = {
+        "losses": losses,
+        "grads": components.grads,
+        "touched": components.touched,
+        "detail_grads": details.grads,
+        "detail_touched": details.touched,
+    }
     for mode in (COMPARE, SCATTER):
-        _march(
-            *(mode, how, origins, directions, background, grid, sampling),
-            targets=targets.contiguous(),
-            **given,
-            **written,
-        )
+        scene = (mode, how, origins, directions, background, grid, sampling)
+        _march(*scene, **given, **written)
     return losses
 
 
@@ -119,9 +128,10 @@ def _march(
         background = origins.new_zeros(3)
     # Tensors that the mode does not read: a pointer of the right type all the same.
     number, whole, byte = grid.levels, grid.first, grid.ranks
+    numbers = ("colors", "depths", "opacities", "targets", "losses", "changes", "grads", "levels")
     absent = {
-        **dict.fromkeys(("colors", "depths", "opacities", "targets", "losses", "changes"), number),
-        **{"levels": number, "grads": number, "rows": whole, "touched": byte},
+        **dict.fromkeys((*numbers, "detail_grads", "detail_levels"), number),
+        **{"rows": whole, "detail_rows": whole, "touched": byte, "detail_touched": byte},
     }
     absent |= tensors
     stop = sampling["early_stop"]
@@ -131,10 +141,12 @@ def _march(
         *(origins.contiguous(), directions.contiguous(), background.contiguous()),
         *(3 if background.dim() == 2 else 0, n),
         *(grid.places, grid.distances, grid.words.view(torch.int32), grid.density, grid.ranks),
-        *(grid.first, absent["records"], absent["rows"], absent["levels"], grid.views),
+        *(grid.first, grid.first_brick, absent["records"], absent["rows"], absent["levels"]),
+        *(absent["bricks"], absent["detail_rows"], absent["detail_levels"]),
         *(grid.resolution, absent["colors"], absent["depths"], absent["opacities"]),
         *(number if max_weights is None else max_weights, absent["targets"], absent["losses"]),
         *(absent["changes"], absent["grads"], absent["touched"]),
+        *(absent["detail_grads"], absent["detail_touched"]),
         torch.zeros(1, dtype=torch.int32, device=device),
         *(*grid.box_min, grid.voxel, sampling["step"], sampling["near"]),
         min(sampling["far"], FAR_AWAY),
@@ -165,11 +177,12 @@ def _registers(mode) -> int | None:
 
 
 def _configuration(name: str, mode, records: str, wanted: str) -> Configuration:
-    results = "*fp32 *fp32 *fp32 *fp32 *fp32 *fp32 *fp32 *fp32 *u8 *i32"
+    results = "*fp32 *fp32 *fp32 *fp32 *fp32 *fp32 *fp32 *fp32 *u8 *fp32 *u8 *i32"
     return Configuration(
         f"baked_render {name}",
         march_kernel,
-        f"*fp32 *fp32 *fp32 i32 i32 *i32 *u8 *i32 *i16 *u8 *i32 {records} *i32 *fp32 *fp32 i32 "
+        f"*fp32 *fp32 *fp32 i32 i32 *i32 *u8 *i32 *i16 *u8 *i32 *i32 "
+        f"{records} *i32 *fp32 {records} *i32 *fp32 i32 "
         f"{results} {' '.join(['fp32'] * 13)}",
         {
             **{"MODE": mode, "HAS_MAX": False, "BLOCK": USUAL.block, "INNER": USUAL.inner},
@@ -185,7 +198,7 @@ def _configuration(name: str, mode, records: str, wanted: str) -> Configuration:
 
 
 AOT = [
-    _configuration("frame", RENDER, "*u8", r"LDG\.E\S*128"),
+    _configuration("frame", RENDER, "*u8", r"LDG\.E\S*64"),
     _configuration("compare", COMPARE, "*fp32", r"LDG\.E\S*128"),
     _configuration("scatter", SCATTER, "*fp32", r"(RED|ATOM)"),
 ]

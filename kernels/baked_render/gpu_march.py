@@ -2,8 +2,8 @@
 
 A round of a program's loop is that of `fused_render`: idle lanes take rays from a global counter;
 every lane marches up to INNER points and waits at the first sample that has a colour; then what is
-stored at the corners of the waiting ones is added up, 16 numbers a ray, to which the view functions
-are applied once, at the end of the ray. Symbols as in the package docstring and in `grid.py`.
+stored round the waiting ones is added up, 32 values a ray, which the harmonics of its direction are
+applied to once, at its end (`gpu_colors.py`). Symbols as in the package docstring and in `grid.py`.
 """
 
 import triton
@@ -11,19 +11,22 @@ import triton.language as tl
 
 from nerfkit.kernels.fused_render.gpu_forward import load_ray
 from nerfkit.kernels.fused_render.gpu_march import lattice_range, locate, thickness
-from nerfkit.kernels.fused_render.gpu_network import harmonics
 from nerfkit.kernels.shared.triton_math import one_minus_exp
 
-from .grid import BANDS as _BANDS
-from .grid import COMPONENTS as _COMPONENTS
-from .grid import RECORD as _RECORD
-from .grid import ROW as _ROW
+from .gpu_colors import (
+    COMPARE,
+    RENDER,
+    ROW,
+    SCATTER,
+    at_corner,
+    finish,
+    load_changes,
+    look_up,
+    share_of,
+    store_changes,
+)
 
-BANDS, COMPONENTS = tl.constexpr(_BANDS), tl.constexpr(_COMPONENTS)
-RECORD, ROW = tl.constexpr(_RECORD), tl.constexpr(_ROW)
-RENDER = tl.constexpr(0)  # pixels
-COMPARE = tl.constexpr(1)  # errors, and by how much each of a ray's 16 numbers changes them
-SCATTER = tl.constexpr(2)  # that, times the shares of samples, to the corners
+__all__ = ["COMPARE", "RENDER", "SCATTER", "march_kernel"]
 
 
 @triton.jit
@@ -51,50 +54,10 @@ def _beyond(o, v, voxel, cell, distance, k, step):
 
 
 @triton.jit
-def _share(p, cell, c: tl.constexpr):
-    """Trilinear weight of corner c."""
-    share = tl.full(p[0].shape, 1.0, tl.float32)
-    for axis in tl.static_range(3):
-        f = p[axis] - cell[axis].to(tl.float32)
-        share *= f if (c >> axis) & 1 else 1.0 - f
-    return share
-
-
-@triton.jit
-def _at_corner(cell, c: tl.constexpr):
-    """Number in its block of corner c of a voxel."""
-    lowest = (cell[0] & 3) + 5 * (cell[1] & 3) + 25 * (cell[2] & 3)
-    return lowest + ((c & 1) + 5 * (c >> 1 & 1) + 25 * (c >> 2))
-
-
-@triton.jit
-def _finish(
-    sums, total, opacity, vx, vy, vz, levels, views, backgrounds, back, mask, BYTES: tl.constexpr
-):
-    """Colours [B] of R, G and B; the factors [B, 16] of `sums` in them; and what shows behind."""
-    number = tl.arange(0, RECORD)[None, :]
-    h = harmonics(vx, vy, vz, BANDS, 32)
-    j = tl.arange(0, 32)[None, :]
-    factors = tl.zeros(sums.shape, tl.float32)
-    for d in tl.static_range(COMPONENTS):
-        view = tl.load(views + d * BANDS * BANDS + j, mask=j < BANDS * BANDS, other=0.0)
-        weight = tl.sum(h * view, 1)
-        factors += tl.where(number // 3 == d, weight[:, None], 0.0)
-    some = total > 0.0
-    share = tl.where(some, opacity / tl.where(some, total, 1.0), 0.0)
-    behind = tl.where(some, 1.0 - opacity, 1.0)
-    if BYTES:  # of which the levels give values
-        low, high = tl.load(levels + number), tl.load(levels + RECORD + number)
-        sums = low * total[:, None] + high * sums
-    factors *= share[:, None]
-    colors = tl.where(some[:, None], factors * sums, 0.0)  # of no direction: no number
-    red = tl.sum(tl.where(number % 3 == 0, colors, 0.0), 1)
-    green = tl.sum(tl.where(number % 3 == 1, colors, 0.0), 1)
-    blue = tl.sum(tl.where(number % 3 == 2, colors, 0.0), 1)
-    red += behind * tl.load(backgrounds + back, mask=mask, other=0.0)
-    green += behind * tl.load(backgrounds + back + 1, mask=mask, other=0.0)
-    blue += behind * tl.load(backgrounds + back + 2, mask=mask, other=0.0)
-    return red, green, blue, factors
+def _inside(p, cell):
+    """Where in its voxel a point is, 0 .. 1."""
+    x, y, z = cell
+    return p[0] - x.to(tl.float32), p[1] - y.to(tl.float32), p[2] - z.to(tl.float32)
 
 
 RUNTIME = [
@@ -118,10 +81,13 @@ def march_kernel(
     density,
     ranks,
     first,
-    records,  # bytes; or values [V, 16] float32 with `rows`
+    first_brick,
+    records,  # bytes; or values [V, 24] float32 with `rows`
     rows,
     levels,
-    views,
+    bricks,  # bytes; or values [F, 8] float32 with `detail_rows`
+    detail_rows,
+    detail_levels,
     resolution,
     # results
     colors,
@@ -130,9 +96,11 @@ def march_kernel(
     max_weights,
     targets,
     losses,
-    changes,  # [R, 16]
-    grads,  # [V, 16]
+    changes,  # [R, 32]
+    grads,  # [V, 24]
     touched,
+    detail_grads,  # [F, 8]
+    detail_touched,
     counter,
     # settings
     box_x,
@@ -156,14 +124,14 @@ def march_kernel(
     REGEN: tl.constexpr,
 ):
     n_blocks = (resolution + 3) // 4
-    number = tl.arange(0, RECORD)[None, :]
     zero = tl.zeros([BLOCK], tl.float32)
     none = tl.zeros([BLOCK], tl.int32)
     ray, k, k_end = none - 1, none, none
     alive, waiting = none > 0, none > 0
     ox, oy, oz, vx, vy, vz, t_out = zero, zero, zero, zero, zero, zero, zero
     depth, opacity, thick, total, t_wait, w_wait = zero, zero, zero, zero, zero, zero
-    sums = tl.zeros([BLOCK, RECORD], tl.float32)
+    s_0, s_1 = tl.zeros([BLOCK, 8], tl.float32), tl.zeros([BLOCK, 8], tl.float32)
+    s_2, s_3 = tl.zeros([BLOCK, 8], tl.float32), tl.zeros([BLOCK, 8], tl.float32)
     n_idle = tl.full([], BLOCK, tl.int32)
     left = tl.full([], 1, tl.int32)
     working = tl.full([], 1, tl.int32)
@@ -174,12 +142,14 @@ def march_kernel(
             idle = ~(alive | waiting)
             ended = idle & (ray >= 0)
             if MODE != SCATTER:
-                back = ray.to(tl.int64) * back_stride
-                red, green, blue, factors = _finish(
-                    sums, total, opacity, vx, vy, vz, levels, views, backgrounds, back, ended,
-                    MODE == RENDER,
-                )  # fmt: skip
-                at = ray.to(tl.int64) * 3
+                v = vx, vy, vz
+                red, green, blue, share, behind = finish(
+                    (s_0, s_1, s_2, s_3), total, opacity, v, levels, detail_levels, MODE == RENDER
+                )
+                back, at = ray.to(tl.int64) * back_stride, ray.to(tl.int64) * 3
+                red += behind * tl.load(backgrounds + back, mask=ended, other=0.0)
+                green += behind * tl.load(backgrounds + back + 1, mask=ended, other=0.0)
+                blue += behind * tl.load(backgrounds + back + 2, mask=ended, other=0.0)
                 if MODE == RENDER:
                     tl.store(colors + at, red, mask=ended)
                     tl.store(colors + at + 1, green, mask=ended)
@@ -191,10 +161,7 @@ def march_kernel(
                     green -= tl.load(targets + at + 1, mask=ended, other=0.0)
                     blue -= tl.load(targets + at + 2, mask=ended, other=0.0)
                     tl.store(losses + ray, red * red + green * green + blue * blue, mask=ended)
-                    error = tl.where(number % 3 == 1, green[:, None], blue[:, None])
-                    error = tl.where(number % 3 == 0, red[:, None], error)
-                    place = changes + ray.to(tl.int64)[:, None] * RECORD + number
-                    tl.store(place, 2.0 * error * factors, mask=ended[:, None])
+                    store_changes(changes, ray, ended, red, green, blue, share, v)
             base = tl.atomic_add(counter, n_idle, sem="relaxed")
             fresh = base + tl.cumsum(idle.to(tl.int32), 0) - 1
             fresh = tl.where(fresh < n_rays, fresh, -1)
@@ -215,11 +182,12 @@ def march_kernel(
             opacity, thick = tl.where(begun, 0.0, opacity), tl.where(begun, 0.0, thick)
             total = tl.where(begun, 0.0, total)
             if MODE == SCATTER:
-                place = changes + fresh.to(tl.int64)[:, None] * RECORD + number
-                change = tl.load(place, mask=begun[:, None], other=0.0)
-                sums = tl.where(begun[:, None], change, sums)
+                octets = s_0, s_1, s_2, s_3
+                s_0, s_1, s_2, s_3 = load_changes(octets, changes, fresh, begun)
             else:
-                sums = tl.where(begun[:, None], 0.0, sums)
+                new = begun[:, None]
+                s_0, s_1 = tl.where(new, 0.0, s_0), tl.where(new, 0.0, s_1)
+                s_2, s_3 = tl.where(new, 0.0, s_2), tl.where(new, 0.0, s_3)
             alive = alive | (begun & (thick <= optical_stop))
 
         for _ in range(INNER):
@@ -236,14 +204,19 @@ def march_kernel(
             bits = tl.load(words + (block * 2 + (inner >> 5)), mask=stored, other=0)
             sample = stored & (((bits >> (inner & 31)) & 1) == 1)
             raw = tl.zeros([BLOCK], tl.float32)
+            f = _inside(p, cell)
             for c in tl.static_range(8):
-                at = density + block.to(tl.int64) * ROW + _at_corner(cell, c)
-                raw += _share(p, cell, c) * tl.load(at, mask=sample, other=0).to(tl.float32)
+                at = density + block.to(tl.int64) * ROW + at_corner(cell, c)
+                raw += share_of(f, c) * tl.load(at, mask=sample, other=0).to(tl.float32)
             tau, _slope = thickness(raw_low + raw_step * raw, density_scale, density_bias, step)
             weight = tl.where(sample, tl.exp(-thick) * one_minus_exp(tau), 0.0)
             depth += weight * t
             opacity += weight
             thick = tl.where(sample, thick + tau, thick)
+            # what is left is not seen to pass
+            rest = tl.where(sample & (thick > optical_stop), tl.exp(-thick), 0.0)
+            depth += rest * t
+            opacity += rest
             if HAS_MAX:
                 at = max_weights + block.to(tl.int64) * 64 + inner
                 known = tl.load(at, mask=sample, other=0.0)
@@ -264,20 +237,12 @@ def march_kernel(
             p, cell = locate((ox, oy, oz), (vx, vy, vz), voxel, t_wait, resolution)
             flat = ((cell[2] >> 2) * n_blocks + (cell[1] >> 2)) * n_blocks + (cell[0] >> 2)
             block = tl.load(places + flat, mask=waiting, other=0)
-            record = tl.load(first + block, mask=waiting, other=0)
-            for c in tl.static_range(8):
-                at = ranks + block.to(tl.int64) * ROW + _at_corner(cell, c)
-                row = record + tl.load(at, mask=waiting, other=0).to(tl.int32)
-                if MODE != RENDER:
-                    row = tl.load(rows + row, mask=waiting, other=0)
-                share = tl.where(waiting, w_wait * _share(p, cell, c), 0.0)[:, None]
-                at = row.to(tl.int64)[:, None] * RECORD + number
-                if MODE == SCATTER:
-                    tl.atomic_add(grads + at, share * sums, mask=waiting[:, None], sem="relaxed")
-                    tl.store(touched + row, tl.full([BLOCK], 1, tl.uint8), mask=waiting)
-                else:
-                    value = tl.load(records + at, mask=waiting[:, None], other=0)
-                    sums += share * value.to(tl.float32)
+            inner = (cell[0] & 3) + 4 * (cell[1] & 3) + 16 * (cell[2] & 3)
+            s_0, s_1, s_2, s_3 = look_up(
+                (s_0, s_1, s_2, s_3), _inside(p, cell), cell, block, inner, w_wait, waiting,
+                words, first_brick, ranks, first, records, rows, grads, touched,
+                bricks, detail_rows, detail_grads, detail_touched, MODE,
+            )  # fmt: skip
             total = tl.where(waiting, total + w_wait, total)
             waiting = none > 0
             n_idle = BLOCK - tl.sum(alive.to(tl.int32), 0)

@@ -17,7 +17,12 @@ OUT = tl.constexpr(16)  # columns of the output, of which 3 are used: the least 
 @triton.jit
 def harmonics(x, y, z, BANDS: tl.constexpr, D: tl.constexpr):
     """Real spherical harmonics [B, D] of directions [B], as in `encodings`, then 1, then zeros."""
-    column = tl.arange(0, D)[None, :]
+    return harmonics_of(x, y, z, tl.arange(0, D)[None, :], BANDS)
+
+
+@triton.jit
+def harmonics_of(x, y, z, column, BANDS: tl.constexpr):
+    """The same for given columns [1, D]."""
     x, y, z = x[:, None], y[:, None], z[:, None]
     out = tl.where(column == BANDS * BANDS, 1.0, 0.0) + 0.0 * x
     out = tl.where(column == 0, 0.28209479177387814, out)

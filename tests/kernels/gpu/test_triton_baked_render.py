@@ -4,12 +4,12 @@ import pytest
 import torch
 from closeness import assert_close
 from on_device import DEVICE
-from test_baked_render import EXACT, SAMPLING, scene
+from test_baked_render import EXACT, SAMPLING, scene, tables
 from voxel_scene import BOX_MIN, SIZE, rays_around
 
 pytest.importorskip("triton")
 
-from nerfkit.kernels.baked_render import gpu, reference, render_baked
+from nerfkit.kernels.baked_render import Fitted, gpu, reference, render_baked
 from nerfkit.octree import Octree
 
 SMALL = gpu.Launch(block=16, inner=2, fill=8, regen=4, warps=1, programs=1)
@@ -47,33 +47,31 @@ def test_early_ends_and_largest_weights():
     assert_close("max_weights", found, weights, rel=1e-4, abs=1e-4)
 
 
-def test_gradient_of_the_values():
+def test_gradients_of_colours():
     grid, (origins, directions) = scene(), rays_around(21)
-    n, m = 19, len(grid.records)
     generator = torch.Generator().manual_seed(2)
-    values = torch.rand(n, 16, generator=generator)
-    values[:, 15] = 0
     inputs = {
         "origins": origins,
         "directions": directions,
         "targets": torch.rand(21, 3, generator=generator),
         "background": torch.rand(3, generator=generator),
-        "rows": torch.randint(n, (m,), generator=generator, dtype=torch.int32),
-        "values": values,
     }
     found = {}
     for name, run, extra in (("want", reference, {}), ("got", gpu, {"how": SMALL})):
         place = DEVICE if name == "got" else "cpu"
-        grads = torch.full((n, 16), 0.5, device=place)
-        touched = torch.zeros(n, dtype=torch.uint8, device=place)
+        fitted = [Fitted(*(x.to(place) for x in table)) for table in tables(grid)]
+        for table in fitted:
+            table.grads.fill_(0.5)
         given = {k: v.to(place) for k, v in inputs.items()}
         settings = {**OPTIONS, **EXACT, **extra}
-        losses = run.color_gradient_(grads, touched, grid=grid.to(place), **given, **settings)
-        found[name] = losses, grads, touched
+        losses = run.color_gradient_(*fitted, grid=grid.to(place), **given, **settings)
+        found[name] = losses, *fitted
     got, want = found["got"], found["want"]
     assert_close("losses", got[0], want[0], rel=1e-4, abs=1e-3)
-    assert_close("grads", got[1], want[1], rel=1e-4, abs=1e-3)
-    assert (got[2].cpu() >= want[2]).all() and want[1].sub(0.5).abs().max() > 0.1
+    for name, ours, theirs in zip(("components", "details"), got[1:], want[1:], strict=True):
+        assert_close(name, ours.grads, theirs.grads, rel=1e-4, abs=1e-3)
+        assert (ours.touched.cpu() >= theirs.touched).all()
+        assert theirs.grads.sub(0.5).abs().max() > 0.1
 
 
 def test_odd_rays_and_none():
