@@ -23,11 +23,10 @@ BANDS, HARMONICS, COLOURED = tl.constexpr(_BANDS), tl.constexpr(_HARMONICS), tl.
 GREYS, RECORD, DETAIL = tl.constexpr(_GREYS), tl.constexpr(_RECORD), tl.constexpr(_DETAIL)
 BRICK, ROW = tl.constexpr(_BRICK), tl.constexpr(_ROW)
 OCTETS = tl.constexpr(4)
-CHANGES = tl.constexpr(_RECORD + _DETAIL)  # values a ray
 GREY = tl.constexpr(3)  # the channel of a coefficient that all of RGB have
 RENDER = tl.constexpr(0)  # pixels
-COMPARE = tl.constexpr(1)  # errors, and by how much each of a ray's 32 values changes them
-SCATTER = tl.constexpr(2)  # that, times the shares of samples, to the corners
+COMPARE = tl.constexpr(1)  # errors, and by how much a ray's sums of RGB change them
+SCATTER = tl.constexpr(2)  # that, times harmonics and the shares of samples, to the corners
 
 
 @triton.jit
@@ -175,27 +174,21 @@ def finish(octets, total, opacity, v, levels, detail_levels, BYTES: tl.constexpr
 
 
 @triton.jit
-def store_changes(changes, ray, mask, red, green, blue, share, v):
-    """Derivatives [B, 32] of squared errors, of which R, G and B have errors [B], by the octets."""
-    column = tl.arange(0, 8)[None, :]
-    place = changes + (ray.to(tl.int64)[:, None] * CHANGES + column)
-    for octet in tl.static_range(OCTETS):
-        channel = _channel(octet)
-        error = tl.where(channel == GREY, (red + green + blue)[:, None], blue[:, None])
-        error = tl.where(channel == 1, green[:, None], error)
-        error = tl.where(channel == 0, red[:, None], error)
-        change = (2.0 * share)[:, None] * error * _factors(v, octet)
-        tl.store(place + 8 * octet, change, mask=mask[:, None])
+def _change(before, octet: tl.constexpr, red, green, blue, v, mask):
+    """Of one octet: derivatives by it where `mask` says, what it was elsewhere."""
+    channel = _channel(octet)
+    change = tl.where(channel == GREY, (red + green + blue)[:, None], blue[:, None])
+    change = tl.where(channel == 1, green[:, None], change)
+    change = tl.where(channel == 0, red[:, None], change)
+    return tl.where(mask[:, None], change * _factors(v, octet), before)
 
 
 @triton.jit
-def load_changes(octets, changes, ray, mask):
-    """The octets, replaced by what `store_changes` wrote where `mask` says."""
-    column = tl.arange(0, 8)[None, :]
-    place = changes + (ray.to(tl.int64)[:, None] * CHANGES + column)
-    mask = mask[:, None]
-    s_0 = tl.where(mask, tl.load(place, mask=mask, other=0.0), octets[0])
-    s_1 = tl.where(mask, tl.load(place + 8, mask=mask, other=0.0), octets[1])
-    s_2 = tl.where(mask, tl.load(place + 16, mask=mask, other=0.0), octets[2])
-    s_3 = tl.where(mask, tl.load(place + 24, mask=mask, other=0.0), octets[3])
-    return s_0, s_1, s_2, s_3
+def derivatives(octets, red, green, blue, v, mask):
+    """The octets of rays whose squared error changes so with R, G and B; of others as they were."""
+    return (
+        _change(octets[0], 0, red, green, blue, v, mask),
+        _change(octets[1], 1, red, green, blue, v, mask),
+        _change(octets[2], 2, red, green, blue, v, mask),
+        _change(octets[3], 3, red, green, blue, v, mask),
+    )

@@ -19,11 +19,10 @@ from .gpu_colors import (
     ROW,
     SCATTER,
     at_corner,
+    derivatives,
     finish,
-    load_changes,
     look_up,
     share_of,
-    store_changes,
 )
 
 __all__ = ["COMPARE", "RENDER", "SCATTER", "march_kernel"]
@@ -96,7 +95,7 @@ def march_kernel(
     max_weights,
     targets,
     losses,
-    changes,  # [R, 32]
+    changes,  # [R, 3]
     grads,  # [V, 24]
     touched,
     detail_grads,  # [F, 8]
@@ -161,7 +160,9 @@ def march_kernel(
                     green -= tl.load(targets + at + 1, mask=ended, other=0.0)
                     blue -= tl.load(targets + at + 2, mask=ended, other=0.0)
                     tl.store(losses + ray, red * red + green * green + blue * blue, mask=ended)
-                    store_changes(changes, ray, ended, red, green, blue, share, v)
+                    tl.store(changes + at, 2.0 * share * red, mask=ended)
+                    tl.store(changes + at + 1, 2.0 * share * green, mask=ended)
+                    tl.store(changes + at + 2, 2.0 * share * blue, mask=ended)
             base = tl.atomic_add(counter, n_idle, sem="relaxed")
             fresh = base + tl.cumsum(idle.to(tl.int32), 0) - 1
             fresh = tl.where(fresh < n_rays, fresh, -1)
@@ -182,8 +183,12 @@ def march_kernel(
             opacity, thick = tl.where(begun, 0.0, opacity), tl.where(begun, 0.0, thick)
             total = tl.where(begun, 0.0, total)
             if MODE == SCATTER:
-                octets = s_0, s_1, s_2, s_3
-                s_0, s_1, s_2, s_3 = load_changes(octets, changes, fresh, begun)
+                at = fresh.to(tl.int64) * 3
+                red = tl.load(changes + at, mask=begun, other=0.0)
+                green = tl.load(changes + at + 1, mask=begun, other=0.0)
+                blue = tl.load(changes + at + 2, mask=begun, other=0.0)
+                octets, v = (s_0, s_1, s_2, s_3), (vx, vy, vz)
+                s_0, s_1, s_2, s_3 = derivatives(octets, red, green, blue, v, begun)
             else:
                 new = begun[:, None]
                 s_0, s_1 = tl.where(new, 0.0, s_0), tl.where(new, 0.0, s_1)
