@@ -176,7 +176,7 @@ def _registers(mode) -> int:
 
     With no limit the assembler leaves 32 to a thread on sm_90, and keeps the rest on the stack.
     """
-    return 168 if mode == COMPARE else 128
+    return 128 if mode == RENDER else 168
 
 
 def _configuration(name: str, mode, records: str, wanted: str) -> Configuration:

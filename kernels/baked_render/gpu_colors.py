@@ -30,16 +30,16 @@ SCATTER = tl.constexpr(2)  # that, times harmonics and the shares of samples, to
 
 
 @triton.jit
-def share_of(f, c: tl.constexpr):
+def share_of(f, c):
     """Trilinear weight of corner c."""
-    x = f[0] if c & 1 else 1.0 - f[0]
-    y = f[1] if (c >> 1) & 1 else 1.0 - f[1]
-    z = f[2] if c >> 2 else 1.0 - f[2]
+    x = tl.where((c & 1) == 1, f[0], 1.0 - f[0])
+    y = tl.where((c >> 1 & 1) == 1, f[1], 1.0 - f[1])
+    z = tl.where((c >> 2) == 1, f[2], 1.0 - f[2])
     return x * y * z
 
 
 @triton.jit
-def at_corner(cell, c: tl.constexpr):
+def at_corner(cell, c):
     """Number in its block of corner c of a voxel."""
     lowest = (cell[0] & 3) + 5 * (cell[1] & 3) + 25 * (cell[2] & 3)
     return lowest + ((c & 1) + 5 * (c >> 1 & 1) + 25 * (c >> 2))
@@ -79,24 +79,28 @@ def look_up(
     column = tl.arange(0, 8)[None, :]
     s_0, s_1, s_2, s_3 = octets
     weight = tl.where(mask, weight, 0.0)
+    # Floats of all corners at once would take more registers than there are.
+    PARTS: tl.constexpr = 4 if MODE == COMPARE else 1
     wide = mask[:, None]
     record = tl.load(first + block, mask=mask, other=0)
-    for c in tl.static_range(8):
-        at = ranks + block.to(tl.int64) * ROW + at_corner(cell, c)
-        row = record + tl.load(at, mask=mask, other=0).to(tl.int32)
-        if MODE != RENDER:
-            row = tl.load(rows + row, mask=mask, other=0)
-        share = (weight * share_of(f, c))[:, None]
-        at = row.to(tl.int64)[:, None] * RECORD + column
-        if MODE == SCATTER:
-            tl.atomic_add(grads + at, share * s_0, mask=wide, sem="relaxed")
-            tl.atomic_add(grads + (at + 8), share * s_1, mask=wide, sem="relaxed")
-            tl.atomic_add(grads + (at + 16), share * s_2, mask=wide, sem="relaxed")
-            tl.store(touched + row, tl.full(row.shape, 1, tl.uint8), mask=mask)
-        else:
-            s_0 += share * tl.load(records + at, mask=wide, other=0).to(tl.float32)
-            s_1 += share * tl.load(records + (at + 8), mask=wide, other=0).to(tl.float32)
-            s_2 += share * tl.load(records + (at + 16), mask=wide, other=0).to(tl.float32)
+    for part in range(PARTS):
+        for q in tl.static_range(8 // PARTS):
+            c = part * (8 // PARTS) + q
+            at = ranks + block.to(tl.int64) * ROW + at_corner(cell, c)
+            row = record + tl.load(at, mask=mask, other=0).to(tl.int32)
+            if MODE != RENDER:
+                row = tl.load(rows + row, mask=mask, other=0)
+            share = (weight * share_of(f, c))[:, None]
+            at = row.to(tl.int64)[:, None] * RECORD + column
+            if MODE == SCATTER:
+                tl.atomic_add(grads + at, share * s_0, mask=wide, sem="relaxed")
+                tl.atomic_add(grads + (at + 8), share * s_1, mask=wide, sem="relaxed")
+                tl.atomic_add(grads + (at + 16), share * s_2, mask=wide, sem="relaxed")
+                tl.store(touched + row, tl.full(row.shape, 1, tl.uint8), mask=mask)
+            else:
+                s_0 += share * tl.load(records + at, mask=wide, other=0).to(tl.float32)
+                s_1 += share * tl.load(records + (at + 8), mask=wide, other=0).to(tl.float32)
+                s_2 += share * tl.load(records + (at + 16), mask=wide, other=0).to(tl.float32)
     brick = brick_of(words, first_brick, block, inner, mask)
     i, j, k = (f[0] >= 0.5).to(tl.int32), (f[1] >= 0.5).to(tl.int32), (f[2] >= 0.5).to(tl.int32)
     half = (
@@ -105,17 +109,19 @@ def look_up(
         2.0 * f[2] - k.to(tl.float32),
     )
     lowest = brick.to(tl.int64) * BRICK + (i + 3 * j + 9 * k)
-    for c in tl.static_range(8):
-        row = lowest + ((c & 1) + 3 * (c >> 1 & 1) + 9 * (c >> 2))
-        if MODE != RENDER:
-            row = tl.load(detail_rows + row, mask=mask, other=0).to(tl.int64)
-        share = (weight * share_of(half, c))[:, None]
-        at = row[:, None] * DETAIL + column
-        if MODE == SCATTER:
-            tl.atomic_add(detail_grads + at, share * s_3, mask=wide, sem="relaxed")
-            tl.store(detail_touched + row, tl.full(row.shape, 1, tl.uint8), mask=mask)
-        else:
-            s_3 += share * tl.load(bricks + at, mask=wide, other=0).to(tl.float32)
+    for part in range(PARTS):
+        for q in tl.static_range(8 // PARTS):
+            c = part * (8 // PARTS) + q
+            row = lowest + ((c & 1) + 3 * (c >> 1 & 1) + 9 * (c >> 2))
+            if MODE != RENDER:
+                row = tl.load(detail_rows + row, mask=mask, other=0).to(tl.int64)
+            share = (weight * share_of(half, c))[:, None]
+            at = row[:, None] * DETAIL + column
+            if MODE == SCATTER:
+                tl.atomic_add(detail_grads + at, share * s_3, mask=wide, sem="relaxed")
+                tl.store(detail_touched + row, tl.full(row.shape, 1, tl.uint8), mask=mask)
+            else:
+                s_3 += share * tl.load(bricks + at, mask=wide, other=0).to(tl.float32)
     return s_0, s_1, s_2, s_3
 
 
