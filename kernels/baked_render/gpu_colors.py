@@ -30,12 +30,20 @@ SCATTER = tl.constexpr(2)  # that, times harmonics and the shares of samples, to
 
 
 @triton.jit
-def share_of(f, c):
+def share_of(f, c: tl.constexpr):
     """Trilinear weight of corner c."""
-    x = tl.where((c & 1) == 1, f[0], 1.0 - f[0])
-    y = tl.where((c >> 1 & 1) == 1, f[1], 1.0 - f[1])
-    z = tl.where((c >> 2) == 1, f[2], 1.0 - f[2])
+    x = f[0] if c & 1 else 1.0 - f[0]
+    y = f[1] if (c >> 1) & 1 else 1.0 - f[1]
+    z = f[2] if c >> 2 else 1.0 - f[2]
     return x * y * z
+
+
+@triton.jit
+def _share_at(f, c):
+    """The same, of a corner known at run time."""
+    i, j, k = c & 1, c >> 1 & 1, c >> 2
+    x, y = (1 - i) + (2 * i - 1) * f[0], (1 - j) + (2 * j - 1) * f[1]
+    return x * y * ((1 - k) + (2 * k - 1) * f[2])
 
 
 @triton.jit
@@ -90,7 +98,7 @@ def look_up(
             row = record + tl.load(at, mask=mask, other=0).to(tl.int32)
             if MODE != RENDER:
                 row = tl.load(rows + row, mask=mask, other=0)
-            share = (weight * share_of(f, c))[:, None]
+            share = (weight * _share_at(f, c))[:, None]
             at = row.to(tl.int64)[:, None] * RECORD + column
             if MODE == SCATTER:
                 tl.atomic_add(grads + at, share * s_0, mask=wide, sem="relaxed")
@@ -115,7 +123,7 @@ def look_up(
             row = lowest + ((c & 1) + 3 * (c >> 1 & 1) + 9 * (c >> 2))
             if MODE != RENDER:
                 row = tl.load(detail_rows + row, mask=mask, other=0).to(tl.int64)
-            share = (weight * share_of(half, c))[:, None]
+            share = (weight * _share_at(half, c))[:, None]
             at = row[:, None] * DETAIL + column
             if MODE == SCATTER:
                 tl.atomic_add(detail_grads + at, share * s_3, mask=wide, sem="relaxed")
