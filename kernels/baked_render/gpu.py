@@ -193,7 +193,7 @@ def _configuration(name: str, mode, records: str, wanted: str) -> Configuration:
         },
         USUAL.warps,
         max_registers=_registers(mode),
-        max_stack=32,  # where rays end, not in the march
+        max_stack=48,  # where rays end, not in the march
         maxnreg=_registers(mode),
         max_shared=40 * 1024,
         wanted=(wanted,),
