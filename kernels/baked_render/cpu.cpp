@@ -16,8 +16,10 @@ using nk::vf8;
 struct Bytes {
     struct Sample {
         const uint8_t *brick, *ranks, *block;
-        float weight, fx, fy, fz;
+        float weight;
         Half half;
+        vf8 share;   // of this sample and those after it in the same voxel
+        bool first;  // in its voxel
     };
     static constexpr int MOST = 64;
     const Scene& s;
@@ -25,22 +27,32 @@ struct Bytes {
     float weight = 0.f;
     vf8 sum[3] = {}, detail = {};
     Sample waiting[MOST];
-    int count = 0;
+    int count = 0, latest = 0;
 
     void clear() { weight = 0.f, sum[0] = sum[1] = sum[2] = detail = vf8{}; }
 
     void operator()(int64_t place, int32_t voxel, int32_t corner, float w, float fx, float fy,
                     float fz) {
         weight += w;
-        const Half half(fx, fy, fz);
-        const uint8_t* brick = bricks + (brick_of(s, place, voxel) * BRICK + half.corner) * DETAIL;
-        __builtin_prefetch(brick);
-        __builtin_prefetch(brick + (Half::PAIR[3] + 1) * DETAIL);
-        const uint8_t* block = records + static_cast<int64_t>(s.first[place]) * RECORD;
-        const uint8_t* ranks = s.ranks + place * ROW + corner;
-        __builtin_prefetch(ranks);
         if (count == MOST) read();
-        waiting[count++] = {brick, ranks, block, w, fx, fy, fz, half};
+        Sample& sample = waiting[count];
+        sample.half = Half(fx, fy, fz);
+        sample.weight = w;
+        sample.ranks = s.ranks + place * ROW + corner;
+        const vf8 share = shares(w, fx, fy, fz);
+        sample.first = !count || waiting[latest].ranks != sample.ranks;
+        if (sample.first) {
+            latest = count;
+            sample.share = share;
+            sample.block = records + static_cast<int64_t>(s.first[place]) * RECORD;
+            __builtin_prefetch(sample.ranks);
+        } else {
+            waiting[latest].share += share;
+        }
+        sample.brick = bricks + (brick_of(s, place, voxel) * BRICK + sample.half.corner) * DETAIL;
+        __builtin_prefetch(sample.brick);
+        __builtin_prefetch(sample.brick + (Half::PAIR[3] + 1) * DETAIL);
+        ++count;
     }
 
     void read() {
@@ -54,11 +66,11 @@ struct Bytes {
                 detail += pairs.y[p] * (x0 * nk::baked::load_bytes(pair) +
                                         x1 * nk::baked::load_bytes(pair + DETAIL));
             }
-            const vf8 share = shares(sample.weight, sample.fx, sample.fy, sample.fz);
+            if (!sample.first) continue;
             for (int c = 0; c < 8; ++c) {
                 const uint8_t* record = sample.block + sample.ranks[OFFSET[c]] * RECORD;
                 for (int i = 0; i < 3; ++i)
-                    sum[i] += share[c] * nk::baked::load_bytes(record + 8 * i);
+                    sum[i] += sample.share[c] * nk::baked::load_bytes(record + 8 * i);
             }
         }
         count = 0;

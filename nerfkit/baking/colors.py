@@ -37,7 +37,7 @@ PIECE = 1 << 14  # corners at a time
 # [3, 16, 24]: what value of a record is a channel's coefficient of a harmonic; and of two of them.
 PLACES = channels(torch.eye(RECORD)).permute(2, 1, 0).contiguous()
 PRODUCTS = torch.einsum("ahr,aiq->hirq", PLACES, PLACES).reshape(HARMONICS**2, RECORD**2)
-TAIL = 2e-4  # of the components' values are clipped, half at each end
+TAIL = 2e-4  # of a column's values are clipped, half at each end
 
 
 def _views_of(

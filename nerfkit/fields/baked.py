@@ -1,4 +1,4 @@
-"""A baked scene: densities and colour components on the corners of visible voxels, no network.
+"""A baked scene: densities and harmonics of colour on the corners of visible voxels, no network.
 
 rgb(x, v) = sum_h Y_h(v) u_h(x) + e(x, v), u_h and e interpolated trilinearly, Y_h spherical
 harmonics of the direction alone: FastNeRF's factorisation (2103.10380, eq. 2). Of the first four

@@ -5,9 +5,7 @@ colour, 4 colour and straight alpha. Pillow has no 16-bit colour, so ffmpeg read
 that kind and tifffile TIFF.
 """
 
-import struct
 import subprocess
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from nerfkit.data.images import BAD_IMAGE
 from nerfkit.errors import NerfkitError
 from nerfkit.files import atomic_write
 from nerfkit.postprocess.colour import luma
@@ -27,16 +26,7 @@ from nerfkit.video import ffmpeg_executable
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 TIFF = (".tif", ".tiff")
 WITHOUT_ALPHA = (".jpg", ".jpeg")
-_BAD = (
-    OSError,
-    SyntaxError,  # what Pillow raises for a broken PNG
-    ValueError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    subprocess.SubprocessError,
-    Image.DecompressionBombError,
-)
+_BAD = (*BAD_IMAGE, subprocess.SubprocessError)
 
 
 @dataclass

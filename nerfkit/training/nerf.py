@@ -173,8 +173,7 @@ class NerfLearner:
         points = torch.rand(EMPTY_POINTS, 3, generator=generator, device=field.device)
         points = points * field.limit.size + field.limit.box_min
         points = points[~field.guide.contains(points)]
-        view, rays = points.new_zeros(1, 3), points.new_zeros(len(points), dtype=torch.int64)
-        sigmas = [field.evaluate(each, points, view, rays)[1].relu() for each in networks]
+        sigmas = [field.scaled_densities(each, points) for each in networks]
         return torch.stack(sigmas).sum() / EMPTY_POINTS
 
     def restructure(self, number: int, say: Callable[[str], None]) -> bool:
