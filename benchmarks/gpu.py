@@ -52,7 +52,7 @@ N_RAYS, DEPTH = 1 << 16, 8
 OP_SECONDS = 0.25  # on each way to do a thing
 # Relative error, sums of absolute values: float32 sums, and operands of 11 bits where a kernel's
 # products run on tensor cores.
-NETWORKS = ("fused_render", "fused_mlp", "nerf_mlp", "fastnerf_mlp", "nsvf_mlp")
+NETWORKS = (*("fused_render", "fused_mlp", "nerf_mlp", "fastnerf_mlp", "nsvf_mlp", "nsvf_render"),)
 TOLERANCE = {**dict.fromkeys(NETWORKS, 5e-3), "baked_render": 1e-3}
 ROUNDING = 1e-4
 

@@ -24,8 +24,8 @@ OPS = {
         "fused_mlp",
         "fused_render",
     ),
-    *("importance_sample", "level_sum", "nerf_mlp", "nsvf_mlp", "octree_traverse", "ray_box"),
-    *("sample_placement", "sparse_adam", "voxel_features"),
+    *("importance_sample", "level_sum", "nerf_mlp", "nsvf_mlp", "nsvf_render", "octree_traverse"),
+    *("ray_box", "sample_placement", "sparse_adam", "voxel_features"),
 }
 
 

@@ -42,15 +42,26 @@ def _sine(angle):
 
 
 @triton.jit
+def fixed_turns(x):
+    """x as an angle, int64, 2^42 to the turn."""
+    quarters = x.to(tl.float64) * tl.full([], 0.63661977236758134308 * (1 << 40), tl.float64)
+    return tl.floor(quarters + 0.5).to(tl.int64)
+
+
+@triton.jit
+def sine_of(fixed, shift, quarters):
+    """sin(2^shift x + quarters pi / 2) of x = `fixed_turns`; `quarters` is 0 or 1."""
+    angle = ((fixed << shift) >> 10).to(tl.int32).to(tl.uint32, bitcast=True)
+    return _sine(angle + (quarters << 30))
+
+
+@triton.jit
 def frequency_value(x, kind):
     """Of the frequency encoding of x: x for kind -1, sin(2^k x) for 2 k, cos(2^k x) for 2 k + 1.
 
     Angles are integers, so the wrap-around of the integer is the periodicity of the sine, and a
     doubling is a shift: no large argument has to be reduced (../encodings/frequency.h).
     """
-    quarters = x.to(tl.float64) * tl.full([], 0.63661977236758134308 * (1 << 40), tl.float64)
-    fixed = tl.floor(quarters + 0.5).to(tl.int64)
     shift = (tl.maximum(kind, 0) >> 1).to(tl.int64)
-    angle = ((fixed << shift) >> 10).to(tl.int32).to(tl.uint32, bitcast=True)
-    angle += ((kind & 1) << 30).to(tl.uint32, bitcast=True)  # cos(a) = sin(a + a quarter turn)
-    return tl.where(kind < 0, x, _sine(angle))
+    quarters = (kind & 1).to(tl.uint32, bitcast=True)  # cos(a) = sin(a + a quarter turn)
+    return tl.where(kind < 0, x, sine_of(fixed_turns(x), shift, quarters))

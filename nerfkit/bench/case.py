@@ -22,7 +22,7 @@ from .timing import Timing, in_turns
 TOLERANCE = 1e-3
 # Networks multiply numbers of 11 bits on a GPU.
 GPU_TOLERANCE = 5e-3
-NETWORKS = ("fused_render", "fused_mlp", "nerf_mlp", "fastnerf_mlp", "nsvf_mlp")
+NETWORKS = (*("fused_render", "fused_mlp", "nerf_mlp", "fastnerf_mlp", "nsvf_mlp", "nsvf_render"),)
 
 
 @dataclass(frozen=True)

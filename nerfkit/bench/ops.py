@@ -50,7 +50,7 @@ def cases(n_rays: int, depth: int, device: torch.device = CPU) -> Iterator[Case]
         *(fastnerf, fastnerf_mlp.fastnerf_mlp, fastnerf_mlp.unpack, n_rays // 4),
         n_layers=fastnerf.depth + 1,
     )
-    yield from nsvf(subject.octree, n_rays // 4)
+    yield from nsvf(subject.octree, both, n_rays // 4)
     yield from _tables(subject)
     few = n_rays // 4
     yield from baked(subject, {k: v[:few] for k, v in both.items()}, few)

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from nerfkit.fields.spans import Guide
 from nerfkit.kernels.baked_render import BakedGrid, Layout, render_baked
 from nerfkit.kernels.baked_render.grid import DETAIL, RECORD
 from nerfkit.kernels.nsvf_mlp import NsvfMlpConfig, nsvf_mlp, unpack
+from nerfkit.kernels.nsvf_render import Voxels, render_rays
 from nerfkit.octree import Octree
 from nerfkit.octree.corners import Corners
 
@@ -18,8 +20,11 @@ VOXEL_DEPTH = 4  # of NSVF's octree: about a thousand voxels, as its fits begin 
 LOWEST, PER_COUNT = -32.0, 1e-3  # raw densities of a baked scene
 
 
-def nsvf(octree: Octree, n: int) -> Iterator[Case]:
-    """Its network on embeddings of the voxels of `octree`, cut off; 64 samples a ray."""
+def nsvf(octree: Octree, both: dict[str, Tensor], n: int) -> Iterator[Case]:
+    """Its network on embeddings of the voxels of `octree`, cut off: n samples, 64 a ray.
+
+    And one in 64 rays of `both`, through those voxels.
+    """
     octree = octree.above(VOXEL_DEPTH)
     corners, config = Corners.of(octree), NsvfMlpConfig()
     generator = torch.Generator().manual_seed(6)
@@ -28,23 +33,42 @@ def nsvf(octree: Octree, n: int) -> Iterator[Case]:
         if key.endswith("bias"):
             # far from zero: at the kink of a ReLU rounding alone decides which gradient is right
             view += torch.sign(view)
+    table = torch.randn(len(corners), config.embedding, generator=generator) * 0.1
+    field = {"table": table.to(octree.device), "params": params.to(octree.device)}
     inputs = {
-        "table": torch.randn(len(corners), config.embedding, generator=generator) * 0.1,
         "corners": corners.indices,
         "voxels": torch.randint(len(octree), (n,), generator=generator),
         "places": torch.rand(n, 3, generator=generator),
         "directions": torch.nn.functional.normalize(
             torch.randn(-(-n // 64), 3, generator=generator), dim=1
         ),
-        "params": params,
         "ray_indices": torch.arange(n) // 64,
     }
+    products = sum(out * width for out, width in config.layers.values())
     yield Case(
         *("nsvf_mlp", "nsvf_mlp", f"{n} samples, 64 a ray", n, "samples"),
-        {name: tensor.to(octree.device) for name, tensor in inputs.items()},
+        {**field, **{name: tensor.to(octree.device) for name, tensor in inputs.items()}},
         lambda b, **x: tuple(nsvf_mlp(**x, config=config, backend=b)),
         wanted=("table", "params"),
-        flops=2.0 * n * sum(out * width for out, width in config.layers.values()),
+        flops=2.0 * n * products,
+    )
+    few = {name: values[: max(1, len(values) // 64)] for name, values in both.items()}
+    spans = Guide(octree).spans(few["origins"], few["directions"], 0.0)
+    voxels = Voxels(octree.cells().float(), corners.indices, octree.box_min, octree.voxel)
+    settings = {"step": octree.voxel / 8, "density_scale": 2.0, "early_stop": 0.0}
+    n_rays = len(few["origins"])
+    n_samples = int((spans.lengths() / settings["step"]).ceil().sum())
+
+    def run(b: str | None, **x: Tensor) -> tuple[Tensor, ...]:
+        seen = render_rays(**x, spans=spans, voxels=voxels, config=config, **settings, backend=b)
+        return seen.colors, seen.opacities
+
+    yield Case(
+        *("nsvf_render", "nsvf_render", f"{n_rays} rays, {n_samples} samples", n_rays, "rays"),
+        {**few, "background": torch.ones_like(few["origins"]), **field},
+        run,
+        wanted=("table", "params"),
+        flops=2.0 * n_samples * products,
     )
 
 

@@ -1,8 +1,7 @@
 """NSVF (2007.11571): embeddings at the corners of sparse voxels, and a network that reads them.
 
-Symbols: R rays, N samples of all rays together, V corners of L voxels; s and t as in
-nerfkit.fields.spans. A density is `density_scale` relu(sigma_raw) per world unit, a colour
-sigmoid(rgb_raw).
+Symbols: R rays, N samples of all rays together, V corners of L voxels. A density is `density_scale`
+relu(sigma_raw) per world unit, a colour sigmoid(rgb_raw).
 
 A ray's samples stand one in each stretch of length `step` of its part inside voxels; what lies
 between voxels counts nothing. First every sample gets its density, a few at a time, until no light
@@ -14,24 +13,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from nerfkit.fields.bakeable import BAKED_RESOLUTION, BAKED_STEP, Source, finer
-from nerfkit.fields.spans import Guide, Spans
-from nerfkit.kernels.composite import Composite, composite
+from nerfkit.fields.spans import Guide
 from nerfkit.kernels.first_hit import Occupancy, first_hit
 from nerfkit.kernels.fused_render import Rendered
 from nerfkit.kernels.nsvf_mlp import NsvfMlpConfig, nsvf_mlp, unpack
+from nerfkit.kernels.nsvf_render import Seen, Voxels, render_rays
 from nerfkit.octree import Octree
 from nerfkit.octree.corners import Corners
 
 RENDER_STOP = 0.01  # of transmittance, as in the paper
-RENDER_RAYS = 8192  # at a time: bounds the memory
+RENDER_RAYS = {"cpu": 8192, "cuda": 1 << 18}  # at a time: bounds the memory
 SHADED = 1e-4  # samples that weigh less get no colour in a picture
-FIRST_ROUND = 8  # samples a ray before looking which rays have light left, then twice that
 HIT_DEPTH = 6
 INWARDS = 1e-4  # of a voxel
 START = 0.05  # deviation of the embeddings at first
@@ -55,14 +52,6 @@ class NsvfShape:
     density_scale: float
 
 
-class Traced(NamedTuple):
-    """What R rays saw, and at how many samples the field was asked."""
-
-    seen: Composite
-    n_samples: int
-    n_shaded: int  # of these, for a colour
-
-
 class NsvfField:
     """Embeddings on an octree, and the network.
 
@@ -79,7 +68,7 @@ class NsvfField:
         self.shape, self.octree, self.corners = shape, octree, corners
         self.table, self.network = table, network
         self._guide = Guide(octree)
-        self._lows = octree.cells().float()
+        self._voxels = Voxels(octree.cells().float(), corners.indices, octree.box_min, octree.voxel)
         self._nodes = Occupancy.of(octree.above(HIT_DEPTH))
 
     @staticmethod
@@ -142,9 +131,10 @@ class NsvfField:
         """Colours [R, 3], depths [R] (sum w t) and opacities [R] of rays [R, 3] on `background`."""
         parts = []
         with torch.no_grad():
-            for rays in zip(origins.split(RENDER_RAYS), directions.split(RENDER_RAYS), strict=True):
+            n = RENDER_RAYS[self.device.type]
+            for rays in zip(origins.split(n), directions.split(n), strict=True):
                 back = background.expand(len(rays[0]), 3)
-                parts.append(self.trace(*rays, back, RENDER_STOP, SHADED).seen[:3])
+                parts.append(self.trace(*rays, back, RENDER_STOP, SHADED)[:3])
         return Rendered(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
     def densities(self, points: Tensor) -> Tensor:
@@ -209,8 +199,7 @@ class NsvfField:
 
     def places(self, points: Tensor, voxels: Tensor) -> Tensor:
         """Where world points [N, 3] are in their voxels [N], from 0 to 1."""
-        octree = self.octree
-        return ((points - octree.box_min) / octree.voxel - self._lows[voxels]).clamp_(0, 1)
+        return self._voxels.places(points, voxels)
 
     def trace(
         self,
@@ -220,7 +209,7 @@ class NsvfField:
         early_stop: float,
         weight_min: float = 0.0,
         generator: torch.Generator | None = None,
-    ) -> Traced:
+    ) -> Seen:
         """The field along rays [R, 3] on `background` [R, 3].
 
         Differentiable with respect to the embeddings and the network.
@@ -230,98 +219,15 @@ class NsvfField:
             weight_min: samples that weigh less are left out.
             generator: of the samples' places in their stretches; None takes the middle.
         """
-        spans = self._guide.spans(origins, directions, self.shape.near)
-        rays = _Rays(self, origins, directions, spans)
-        samples, n_samples = rays.march(early_stop, weight_min, generator)
-        raw = nsvf_mlp(
-            *(self.table, self.corners.indices, samples.voxels, samples.places),
-            *(directions, self.network),
-            ray_indices=samples.rays,
-            config=self.shape.network,
+        shape = self.shape
+        return render_rays(
+            *(origins, directions, background),
+            *(self._guide.spans(origins, directions, shape.near), self._voxels),
+            *(self.table, self.network),
+            config=shape.network,
+            step=shape.step,
+            density_scale=shape.density_scale,
+            early_stop=early_stop,
+            weight_min=weight_min,
+            generator=generator,
         )
-        counts = torch.bincount(samples.rays, minlength=len(origins))
-        seen = composite(
-            raw.sigma_raw.relu() * self.shape.density_scale,
-            raw.rgb_raw.sigmoid(),
-            torch.zeros_like(samples.steps),
-            samples.steps,
-            torch.stack([counts.cumsum(0) - counts, counts], 1),
-            background=background,
-        )
-        depths = origins.new_zeros(len(origins))
-        depths.index_add_(0, samples.rays, seen.weights.detach() * samples.t)
-        return Traced(seen._replace(depths=depths), n_samples, len(samples.t))
-
-
-class _Samples(NamedTuple):
-    """Samples of rays, in the order of these and front to back."""
-
-    rays: Tensor  # [N] int64
-    t: Tensor  # [N]
-    steps: Tensor  # [N] length that each stands for, world units
-    voxels: Tensor  # [N] int64
-    places: Tensor  # [N, 3]
-
-    def select(self, which: Tensor) -> _Samples:
-        return _Samples(*(values[which] for values in self))
-
-
-@dataclass(frozen=True)
-class _Rays:
-    field: NsvfField
-    origins: Tensor
-    directions: Tensor
-    spans: Spans
-
-    def march(
-        self, early_stop: float, weight_min: float, generator: torch.Generator | None
-    ) -> tuple[_Samples, int]:
-        """The samples that are not empty and see light; and how many were asked in all."""
-        lengths, step = self.spans.lengths(), self.field.shape.step
-        counts = (lengths / step).ceil().long()
-        starts = counts.cumsum(0) - counts
-        n = int(counts.sum())
-        where = lengths.new_full((n,), 0.5)
-        if generator is not None:
-            where.uniform_(generator=generator)
-        depth = torch.zeros_like(lengths, dtype=torch.float64)  # optical, of each ray so far
-        dark = math.inf if early_stop == 0 else -math.log(early_stop)
-        parts, asked = [], 0
-        first, size = 0, FIRST_ROUND
-        live = counts.nonzero()[:, 0]
-        while len(live):
-            number = (counts[live] - first).clamp_max(size)
-            rays = live.repeat_interleave(number)
-            nth = torch.arange(len(rays), device=rays.device)
-            nth -= (number.cumsum(0) - number).repeat_interleave(number)
-            nth += first
-            low = nth * step
-            lengths_left = (lengths[rays] - low).clamp_(0, step)
-            samples = self._at(rays, low + where[starts[rays] + nth] * lengths_left, lengths_left)
-            with torch.no_grad():
-                sigmas = self.field.raw(samples.voxels, samples.places).relu()
-            thickness = (sigmas * samples.steps * self.field.shape.density_scale).double()
-            before = depth[rays] + _sums_before(thickness, number)
-            depth.index_add_(0, rays, thickness)
-            weights = torch.exp(-before) * -torch.expm1(-thickness)
-            parts.append(samples.select((weights > weight_min) & (before < dark)))
-            asked += len(rays)
-            first, size = first + size, 2 * size
-            live = live[(counts[live] > first) & (depth[live] < dark)]
-        if not parts:
-            none = counts[:0]
-            return self._at(none, none.float(), none.float()), 0
-        together = _Samples(*(torch.cat(values) for values in zip(*parts, strict=True)))
-        return together.select(together.rays.argsort(stable=True)), asked
-
-    def _at(self, rays: Tensor, s: Tensor, steps: Tensor) -> _Samples:
-        t, voxels = (values[:, 0] for values in self.spans.select(rays).at(s[:, None]))
-        points = self.origins[rays] + t[:, None] * self.directions[rays]
-        return _Samples(rays, t, steps, voxels, self.field.places(points, voxels))
-
-
-def _sums_before(values: Tensor, counts: Tensor) -> Tensor:
-    """Of each of `values` [N], the sum of those before it in its group; `counts` [G] sum to N."""
-    before = values.cumsum(0) - values
-    first = counts.cumsum(0) - counts
-    return before - before[first].repeat_interleave(counts)

@@ -161,8 +161,8 @@ class NsvfLearner:
             *(batch.origins, batch.directions, background, config.least_light),
             generator=generator,
         )
-        error = (traced.seen.colors - targets).square().sum(1).mean()
-        opacities = traced.seen.opacities
+        error = (traced.colors - targets).square().sum(1).mean()
+        opacities = traced.opacities
         unsure = torch.log1p(opacities * (1 - opacities) / OPACITY_SOFTNESS).mean()
         gradients = torch.autograd.grad(error + OPACITY_WEIGHT * unsure, parameters)
         rate = config.network_rate * rate_factor(progress, config.rate_decay)
@@ -179,7 +179,8 @@ class NsvfLearner:
                 step=number - self.fresh,
             )
         self.shaded_a_ray += 0.1 * (traced.n_shaded / max(n_rays, 1) - self.shaded_a_ray)
-        return Stepped(n_rays, traced.n_samples, traced.n_shaded, float(error.detach()) / 3)
+        n_samples = int(traced.n_samples)
+        return Stepped(n_rays, n_samples, traced.n_shaded, float(error.detach()) / 3)
 
     def restructure(self, number: int, say: Callable[[str], None]) -> bool:
         """Empty the voxels in which nothing is; divide the rest where that is due."""

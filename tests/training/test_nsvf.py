@@ -73,7 +73,7 @@ def test_dividing_leaves_the_field_as_it_was():
         # worst measured 1.9e-6, of densities up to 5.2, so within 1e-6 of their size
         assert (ask(parts) - ask(whole)).abs().max() < 3e-6
     origins, looking = rays()
-    seen = [each.trace(origins, looking, torch.zeros(64, 3), 0.0).seen for each in (whole, parts)]
+    seen = [each.trace(origins, looking, torch.zeros(64, 3), 0.0) for each in (whole, parts)]
     assert seen[0].opacities.std() > 1e-2
     # worst measured 1.2e-7
     torch.testing.assert_close(seen[0].colors, seen[1].colors, atol=1e-6, rtol=0)
@@ -86,7 +86,7 @@ def test_a_ray_sums_up_its_samples():
     background = torch.rand(20, 3)
     upstream = torch.randn(20, 3)
     parameters = [each.table.requires_grad_(), each.network.requires_grad_()]
-    seen = each.trace(origins, directions, background, 0.0).seen
+    seen = each.trace(origins, directions, background, 0.0)
     got = torch.autograd.grad((seen.colors * upstream).sum(), parameters)
     total = torch.zeros(())
     t0, t1 = _entry_and_exit(origins, directions)
@@ -127,13 +127,13 @@ def test_light_that_is_gone_ends_a_ray():
     origins, directions = rays()
     background = torch.rand(len(origins), 3)
     nothing = each.trace(origins, directions, background, 0.01)
-    assert nothing.n_shaded == 0 and torch.equal(nothing.seen.colors, background)
+    assert nothing.n_shaded == 0 and torch.equal(nothing.colors, background)
     each = field(Octree.full(LOW, SIZE, 2))
     each.shape = NsvfShape(NETWORK, 0.0, 0.05, 1e3)
     whole = each.trace(origins, directions, background, 0.0)
     ended = each.trace(origins, directions, background, 0.01)
     assert ended.n_samples < whole.n_samples
-    assert (ended.seen.colors - whole.seen.colors).abs().max() < 0.02
+    assert (ended.colors - whole.colors).abs().max() < 0.02
 
 
 def test_pruning_keeps_what_is_dense_and_changes_no_density():
