@@ -284,6 +284,6 @@ AOT = [
         "*fp32 *fp32 *fp32 *i64 *i32 *fp32 *fp32 *fp32 *fp32 *fp32 *fp32 i32 fp32",
         {"RAYS": RAYS},
         1,
-        max_registers=64,
+        max_registers=96,
     ),
 ]
