@@ -27,14 +27,14 @@ def test_forward(size, scale):
     inputs = make(*size, scale=scale, n_hints=1 + scale)
     found, truth = (photo_details(*inputs, backend=b) for b in ("cpu", "reference"))
     assert found.shape == (3, *size, 3 * scale**2 + 1 + scale)
-    torch.testing.assert_close(found, truth, atol=2e-5, rtol=0)  # measured 5.4e-6
+    torch.testing.assert_close(found, truth, atol=2e-5, rtol=0)  # measured 6.3e-6
 
 
 @pytest.mark.parametrize("photo", [(2, 2), (2, 9)])
 def test_smallest_photographs(photo):
     inputs = make(7, 5, photo=photo)
     found, truth = (photo_details(*inputs, backend=b) for b in ("cpu", "reference"))
-    torch.testing.assert_close(found, truth, atol=2e-5, rtol=0)  # measured 1.2e-6
+    torch.testing.assert_close(found, truth, atol=3e-6, rtol=0)  # measured 7.7e-7
 
 
 def test_no_sources():
