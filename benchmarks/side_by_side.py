@@ -36,7 +36,7 @@ def side_by_side(runs: dict[str, Run], n_views: int) -> dict:
         truth = composite(dataset.images[view], colour)
         for name, each in runs.items():
             began = time.perf_counter()
-            image = each.render(dataset.cameras[view], ["rgb"])["rgb"]
+            image = each.render(dataset.cameras[view], ["rgb"])["rgb"].cpu()
             seconds = time.perf_counter() - began
             seen[name].append((metrics.psnr(image.clamp(0, 1), truth), seconds))
     return {

@@ -22,6 +22,7 @@ __all__ = ["FEATURES", "Fitted", "RenderGrid", "Rendered", "fit_rays", "render_r
 
 FEATURES = 16
 MAX_BANDS = 4
+GPU_LAYERS, GPU_UNITS = 2, 128  # most hidden layers, and units of one, of backend gpu
 
 
 def render_rays(
@@ -150,7 +151,8 @@ def fit_rays(
         )
     for name, buffer, like, dtype in (
         ("grad_density", grad_density, density, density.dtype),
-        ("grad_features", grad_features, features, features.dtype),
+        # 16-bit features have gradients of the precision of everything else
+        ("grad_features", grad_features, features, density.dtype),
         ("grad_mlp", grad_mlp, mlp, mlp.dtype),
         ("features_touched", features_touched, density, torch.uint8),
         ("max_weights", max_weights, density, density.dtype),
@@ -184,8 +186,11 @@ def fit_rays(
 
 
 def _implementation(origins: torch.Tensor, backend: str | None):
-    if _backend.choose("fused_render", origins, backend) == "cpu":
+    chosen = _backend.choose("fused_render", origins, backend)
+    if chosen == "cpu":
         from . import cpu as implementation
+    elif chosen == "gpu":
+        from . import gpu as implementation
     else:
         from . import reference as implementation
     return implementation

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from nerfkit.kernels.fused_render import Rendered
 
 
 class Field(Protocol):
-    """Something that rays can be sent through; R rays, world units and axes."""
+    """Something that rays can be sent through; R rays, world units and axes.
+
+    Attributes:
+        device: where rays must be, and results are.
+    """
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def to(self, device: torch.device) -> Field:
+        """The field on another device; itself, if it can only be where it is."""
+        ...
 
     def hits(self, origins: Tensor, directions: Tensor) -> Tensor:
         """Which of the rays [R, 3] may meet something: [R] bool."""

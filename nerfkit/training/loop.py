@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nerfkit import info
+from nerfkit import device, info
 from nerfkit.data import Dataset, load_dataset
 from nerfkit.data.images import reduce_image
 from nerfkit.errors import NerfkitError
@@ -64,7 +64,11 @@ def fit(config: FitConfig, started: float | None = None) -> Path:
 class _Fit:
     def __init__(self, config: FitConfig, folder: Path, started: float, reporter: Reporter) -> None:
         self.config, self.folder, self.reporter = config, folder, reporter
-        self.generator = torch.Generator().manual_seed(config.seed)
+        place = device.best()
+        if place.type not in KINDS[config.preset].devices(config):
+            reporter.say(f"preset {config.preset} with these options is fitted on the CPU")
+            place = device.CPU
+        self.generator = torch.Generator(place).manual_seed(config.seed)
         dataset = load_dataset(
             data_folder(config.data), downscale=config.downscale, splits=("train",)
         )
@@ -72,19 +76,19 @@ class _Fit:
         if config.resume:
             cameras = dataset.cameras[train]
             self.learner, self.state, random_state = checkpoint.load_learner(
-                folder, config, cameras
+                folder, config, cameras, place
             )
-            self.generator.set_state(random_state)
-            self.held = Pixels(dataset, held) if len(held) else None
-            self.pixels = Pixels(dataset, train)
+            self._restore(random_state)
+            self.held = Pixels(dataset, held, place) if len(held) else None
+            self.pixels = Pixels(dataset, train, place)
             stored = read_json(folder / "config.json")
             self.background = stored["background"]
             budget = {"minutes": config.minutes, "steps": config.steps}
             write_json(folder / "config.json", {**stored, **budget})
         else:
             scene = find_scene(dataset, train)
-            self.held = Pixels(dataset, held) if len(held) else None
-            self.pixels = Pixels(dataset, train)
+            self.held = Pixels(dataset, held, place) if len(held) else None
+            self.pixels = Pixels(dataset, train, place)
             self.background = (
                 config.background if self.pixels.has_alpha else self.pixels.mean_color().tolist()
             )
@@ -103,6 +107,13 @@ class _Fit:
     @property
     def field(self) -> Field:
         return self.learner.field
+
+    def _restore(self, random_state: Tensor) -> None:
+        """Go on with the stored random numbers; with new ones where the fit changes its device."""
+        if len(random_state) == len(self.generator.get_state()):
+            self.generator.set_state(random_state)
+        else:
+            self.generator.manual_seed(self.config.seed + self.state.step)
 
     def run(self) -> None:
         """Steps until the budget is used, then the final checkpoint."""
@@ -165,7 +176,7 @@ class _Fit:
         colour = background_colour(self.background)
         truth = composite(reduce_image(source.image(0), factor), colour)
         shown = render_frame(self.field, camera.resized(factor), colour, ["rgb"])["rgb"]
-        shown = shown.clamp(0, 1)
+        shown = shown.clamp(0, 1).cpu()
         self.reporter.preview(f"{self.state.step:06d}_{label}", truth, shown)
         if self.held:
             self.state.held_psnr = psnr(shown, truth)

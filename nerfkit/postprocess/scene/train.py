@@ -90,7 +90,11 @@ def load_sources(run: Run, scale: int) -> tuple[Sources, list[dict[str, Tensor]]
     """
     cameras, photos = load_photos(run)
     small = small_camera(cameras, scale)
-    renders = [run.render(small[i], ["rgb", "opacity", "ray_distance"]) for i in range(len(small))]
+    wanted = ["rgb", "opacity", "ray_distance"]
+    renders = [
+        {name: image.cpu() for name, image in run.render(small[i], wanted).items()}
+        for i in range(len(small))
+    ]
     height, width = (int(n.max()) for n in (small.height, small.width))
     distances = torch.zeros(len(photos), height, width)
     for canvas, render in zip(distances, renders, strict=True):
