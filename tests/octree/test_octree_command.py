@@ -22,7 +22,7 @@ def run(tmp_path, monkeypatch):
 
     class Run:
         @staticmethod
-        def load(path):
+        def load(path, place=None):
             if path != folder:
                 raise NerfkitError(f"{path}: holds no run")
             return types.SimpleNamespace(field=types.SimpleNamespace(octree=shell(4)))
