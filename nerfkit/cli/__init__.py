@@ -29,6 +29,7 @@ COMMANDS = {
         "nerfkit.cli.render:render",
         "render a camera path to a video or a folder of frames",
     ),
+    "export": ("nerfkit.cli.export:export", "mesh, point cloud or octree for other programs"),
     "octree": ("nerfkit.cli.octree:octree", "the occupied voxels: statistics, picture, file"),
     "bench": (
         "nerfkit.cli.bench:bench",
