@@ -95,10 +95,12 @@ def test_meshes_open_in_trimesh_with_the_colours_cameras_see(run, tmp_path):
         assert "triangles" in export(run, tmp_path / name)
         mesh = trimesh.load(tmp_path / name, force="mesh", process=False)
         assert mesh.is_watertight and mesh.is_winding_consistent and mesh.volume > 0
-        colours = mesh.visual.vertex_colors[:, :3] / 255
         world = np.asarray(mesh.vertices)
-        if name.endswith("glb"):
+        if name.endswith("ply"):
+            colours = mesh.visual.vertex_colors[:, :3] / 255
+        else:  # turned to +Y up, in linear light
             world = world @ np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]]).T
+            colours = mesh.visual.vertex_attributes["color"][:, :3]
             colours = 1.055 * np.maximum(colours, 0.0031308) ** (1 / 2.4) - 0.055
         seen = world[:, 2] > 0  # all cameras stand above
         assert np.abs(colours - (world * 0.5 + 0.5))[seen].max() < 0.08
