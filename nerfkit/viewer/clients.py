@@ -19,13 +19,19 @@ JPEG = {"draft": 60, "final": 92}
 
 
 class Client:
-    """One browser window and the thread that draws for it."""
+    """One browser window and the thread that draws for it.
+
+    Attributes:
+        pictures: sent so far.
+        first_picture: seconds from connecting to when the first one was sent.
+    """
 
     def __init__(self, viewer: Viewer, handle: viser.ClientHandle) -> None:
         self._viewer, self._handle = viewer, handle
         self._changed = threading.Event()
         self._closed = False
-        self.pictures = 0
+        self.pictures, self.first_picture = 0, 0.0
+        self._connected = time.perf_counter()
         self._thread = threading.Thread(target=self._run, daemon=True)
         handle.camera.on_update(lambda _: self.redraw())
         self.redraw()
@@ -82,6 +88,8 @@ class Client:
             depth=drawn.depth,
         )
         self._handle.flush()
+        if first:
+            self.first_picture = time.perf_counter() - self._connected
         self.pictures += 1
         if not draft:
             panel.tell_size(columns, rows, time.perf_counter() - began)

@@ -26,7 +26,7 @@ PATH_COLOUR = (200, 40, 60)
 
 
 class Panel:
-    """Controls shared by all windows."""
+    """Controls shared by all windows; `path` is the editor among them."""
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer, self._server = viewer, viewer.server
@@ -44,7 +44,7 @@ class Panel:
         for handle in (self._cameras_shown, self._voxels_shown, self._voxel_depth):
             handle.on_update(lambda _: self._show_lines())
         self._add_crop()
-        self._path = PathEditor(self, viewer)
+        self.path = PathEditor(self, viewer)
         if world_octree(run.field) is None:
             self._voxels_shown.disabled = self._crop_on.disabled = True
         self.tell_run()
@@ -63,17 +63,25 @@ class Panel:
     def has_lines(self) -> bool:
         """Whether anything lies in the scene that surfaces can hide."""
         shown = self._cameras_shown, self._voxels_shown, self._crop_on
-        return any(handle.value for handle in shown) or self._path.is_drawn
+        return any(handle.value for handle in shown) or self.path.is_drawn
 
     @property
     def crop(self) -> np.ndarray | None:
         """The crop box [2, 3], if it is on."""
         return self._box() if self._crop_on.value else None
 
+    @property
+    def state(self) -> str:
+        """What is said about the run and the last full picture."""
+        return self._state.content
+
+    def show(self, mode: str) -> None:
+        """Choose one of MODES."""
+        self._mode.value = mode
+
     def tell_run(self) -> None:
         """Say how far the run is."""
         run = self._viewer.run
-        self._size = ""
         self._state.content = f"**{run.folder.name}**, step {run.iteration:,}"
 
     def tell_size(self, columns: int, rows: int, seconds: float) -> None:
@@ -163,9 +171,14 @@ class PathEditor:
         self._loop.on_update(lambda _: self._set(self._keys.keys))
 
     @property
+    def count(self) -> int:
+        """Number of keyframes."""
+        return len(self._keys.keys)
+
+    @property
     def is_drawn(self) -> bool:
         """Whether the path lies in the scene."""
-        return len(self._keys.keys) > 1
+        return self.count > 1
 
     def _index(self) -> int | None:
         value = self._chosen.value
