@@ -38,10 +38,20 @@ def prepare(
         NerfkitError: nothing there to read, pycolmap is missing, or no poses could be found.
     """
     require("pycolmap", "prepare")
+    _claim(source, output)
+    console = Console(stderr=True, soft_wrap=True)
+    try:
+        _fill(source, output, frames, fisheye, console)
+    except BaseException:
+        for leftover in (IMAGES, WORK):  # so that the same command can be given again
+            shutil.rmtree(output / leftover, ignore_errors=True)
+        raise
+    return output
+
+
+def _fill(source: Path, output: Path, frames: int | None, fisheye: bool, console: Console) -> None:
     from nerfkit.prepare.reconstruct import reconstruct
 
-    console = Console(stderr=True, soft_wrap=True)
-    _claim(source, output)
     is_video = source.is_file() and source.suffix.lower() in VIDEO_SUFFIXES
     with console.status("reading the pictures") as status:
         pictures = _pictures(source, output / IMAGES, is_video, frames, status.update)
@@ -49,22 +59,18 @@ def prepare(
             raise NerfkitError(
                 f"{source}: {len(pictures)} pictures; want {LEAST_PICTURES} or more that overlap"
             )
-        work = output / WORK
-        try:
-            found = reconstruct(
-                pictures,
-                output / IMAGES,
-                work,
-                in_order=is_video,
-                fisheye=fisheye,
-                say=console.print,
-                doing=status.update,
-            )
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+        found = reconstruct(
+            pictures,
+            output / IMAGES,
+            output / WORK,
+            in_order=is_video,
+            fisheye=fisheye,
+            say=console.print,
+            doing=status.update,
+        )
+    shutil.rmtree(output / WORK)
     write_dataset(output, IMAGES, found)
     report(console, source, pictures, found)
-    return output
 
 
 def _claim(source: Path, output: Path) -> None:
@@ -78,7 +84,9 @@ def _claim(source: Path, output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
 
 
-def _pictures(source: Path, images: Path, is_video: bool, frames: int | None, doing) -> list:
+def _pictures(
+    source: Path, images: Path, is_video: bool, frames: int | None, doing
+) -> list[Picture]:
     images.mkdir()
     if is_video:
         return select_frames(source, images, frames, doing)
@@ -87,6 +95,3 @@ def _pictures(source: Path, images: Path, is_video: bool, frames: int | None, do
             f"{source}: want a folder of photos or a video ({', '.join(VIDEO_SUFFIXES)})"
         )
     return gather(source, images, doing)
-
-
-__all__ = ["Picture", "prepare"]

@@ -58,7 +58,8 @@ def gather(folder: Path, images: Path, doing: Callable[[str], None] = lambda _: 
     pictures: dict[str, Picture] = {}
     for i, path in enumerate(paths):
         doing(f"copying photos: {i} of {len(paths)}")
-        name = path.relative_to(folder)
+        # COLMAP's lists of pictures are separated by blanks
+        name = Path("_".join(path.relative_to(folder).as_posix().split()))
         if path.suffix.lower() not in KEPT:
             name = name.with_suffix(".jpg")
         if name.as_posix() in pictures:

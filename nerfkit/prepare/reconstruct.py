@@ -21,7 +21,7 @@ from nerfkit.kernels import _native
 from nerfkit.prepare.pictures import Picture
 
 SEED = 0
-ENOUGH = 0.95  # of the pictures placed: no stronger attempt
+MISSING = 0.05  # of the pictures, or one, may be left out without a stronger attempt
 EXHAUSTIVE = 400  # pictures; more are matched as a sequence
 OVERLAP = 10  # neighbours in a sequence
 KEY_EVERY = 5  # pictures of a sequence that are matched with all others such, to close loops
@@ -112,7 +112,7 @@ def reconstruct(
         if found is not None and (best is None or len(found.names) > len(best.names)):
             best = found
         placed = len(best.names) if best else 0
-        if placed >= ENOUGH * len(pictures):
+        if len(pictures) - placed <= max(1, MISSING * len(pictures)):
             break
         if effort is not EFFORTS[-1]:
             say(f"{placed} of {len(pictures)} pictures placed: trying harder")

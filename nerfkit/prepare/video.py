@@ -21,7 +21,7 @@ from nerfkit.prepare.pictures import QUALITY, Picture
 from nerfkit.video import ffmpeg_executable
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mts", ".3gp")
-SMALL = 256  # pixels, width of the frames that are measured
+SMALL = 480  # pixels, width of the frames that are measured
 STEP = 0.06  # of the width: motion from one frame taken to the next
 FEWEST, MOST = 40, 200
 REST = 2e-3  # of the width: motion of a frame that is a still one's noise

@@ -49,10 +49,10 @@ def test_lenses_sizes_and_zooms_are_different_cameras(tmp_path, images):
     photo(tmp_path / "in" / "a.jpg", FocalLength=4.2)
     photo(tmp_path / "in" / "b.jpg", FocalLength=4.2)
     photo(tmp_path / "in" / "c.jpg", FocalLength=8.4)
-    photo(tmp_path / "in" / "sub" / "d.jpg", size=(50, 30), FocalLength=4.2)
+    photo(tmp_path / "in" / "sub" / "d 1.jpg", size=(50, 30), FocalLength=4.2)
     found = {p.name: p.camera for p in gather(tmp_path / "in", images)}
     assert found["a.jpg"] == found["b.jpg"]
-    assert len(set(found.values())) == 3 and "sub/d.jpg" in found
+    assert len(set(found.values())) == 3 and "sub/d_1.jpg" in found
 
 
 def test_other_formats_become_jpeg(tmp_path, images):
