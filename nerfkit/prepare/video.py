@@ -7,6 +7,7 @@ chosen are stored in a second pass. Where the camera rests nothing new is seen a
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -80,7 +81,8 @@ def choose(sharpness: np.ndarray, motion: np.ndarray, count: int | None = None) 
         travelled = np.linspace(0, 1, n)
     if count is None:
         count = int(np.clip(round(travelled[-1] / STEP), FEWEST, MOST))
-    count = min(count, n)
+    if count >= n:
+        return np.arange(n)
     space = travelled[-1] / count
     places = (np.arange(count) + 0.5) * space
     chosen = []
@@ -94,6 +96,8 @@ def choose(sharpness: np.ndarray, motion: np.ndarray, count: int | None = None) 
 
 def _frames(video: Path, grey: bool) -> Iterator[np.ndarray]:
     """Frames as uint8 [H, W] reduced to SMALL pixels of width, or [H, W, 3] as they are."""
+    # it warns where a reduced frame is not of the video's size
+    logging.getLogger("imageio_ffmpeg").setLevel(logging.ERROR)
     options = ["-vf", f"scale={SMALL}:-2"] if grey else []
     reader = imageio_ffmpeg.read_frames(
         str(video),
@@ -125,7 +129,9 @@ def _shift(before: np.ndarray, after: np.ndarray) -> float:
     window = np.outer(np.hanning(height), np.hanning(width)).astype(np.float32)
     spectra = [fft.rfft2((image - image.mean()) * window) for image in (before, after)]
     cross = spectra[0] * spectra[1].conj()
-    peak = fft.irfft2(cross / np.maximum(np.abs(cross), 1e-6), s=before.shape).argmax()
+    # half-way to pure phase, which one blurred frame would leave to noise
+    cross /= np.maximum(np.abs(cross), 1e-6) ** 0.5
+    peak = fft.irfft2(cross, s=before.shape).argmax()
     y, x = np.unravel_index(peak, before.shape)
     y, x = min(y, height - y), min(x, width - x)
     return float(np.hypot(x, y)) / width

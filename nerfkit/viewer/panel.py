@@ -26,7 +26,12 @@ PATH_COLOUR = (200, 40, 60)
 
 
 class Panel:
-    """Controls shared by all windows; `path` is the editor among them."""
+    """Controls shared by all windows.
+
+    Attributes:
+        path: the path editor.
+        rows: the slider of `most_rows`.
+    """
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer, self._server = viewer, viewer.server
@@ -34,12 +39,12 @@ class Panel:
         self._state = gui.add_markdown("")
         with gui.add_folder("Picture"):
             self._mode = gui.add_dropdown("Shows", tuple(MODES), initial_value="colour")
-            self._rows = gui.add_slider("Rows at most", 120, 2160, 60, MOST_ROWS)
+            self.rows = gui.add_slider("Rows at most", 120, 2160, 60, MOST_ROWS)
             self._cameras_shown = gui.add_checkbox("Training cameras", False)
             self._voxels_shown = gui.add_checkbox("Voxels", False)
             self._voxel_depth = gui.add_slider("Voxel depth", 1, 8, 1, 5)
         self._cameras = overlays.add_cameras(viewer.server, run.train_cameras, viewer.extent)
-        for handle in (self._mode, self._rows):
+        for handle in (self._mode, self.rows):
             handle.on_update(lambda _: viewer.redraw())
         for handle in (self._cameras_shown, self._voxels_shown, self._voxel_depth):
             handle.on_update(lambda _: self._show_lines())
@@ -57,7 +62,7 @@ class Panel:
     @property
     def most_rows(self) -> int:
         """Height that pictures do not exceed, pixels."""
-        return int(self._rows.value)
+        return int(self.rows.value)
 
     @property
     def has_lines(self) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
 import socket
 import threading
@@ -76,7 +78,8 @@ class Viewer:
         self._stopped.set()
         for client in list(self.clients.values()):
             client.close()
-        self.server.stop()
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.server.stop()
 
     def _connect(self, handle: viser.ClientHandle) -> None:
         self.clients[handle.client_id] = Client(self, handle)
@@ -116,4 +119,5 @@ def _serve(host: str, port: int) -> viser.ViserServer:
             probe.bind((host, 0))
     except OSError as error:
         raise NerfkitError(f"--host {host}: not an address of this machine ({error})") from error
-    return viser.ViserServer(host=host, port=port, label="nerfkit", verbose=False)
+    with contextlib.redirect_stdout(io.StringIO()):  # its banner: the address is told once
+        return viser.ViserServer(host=host, port=port, label="nerfkit", verbose=False)
