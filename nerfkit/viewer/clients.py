@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nerfkit.viewer.server import Viewer
 
 DRAFT_SECONDS = 0.05  # that a picture may take while the camera moves
+CLOSE_SECONDS = 5.0  # that a picture half-way is waited for
 SMALLEST = 48  # pixels, height of a picture
 JPEG = {"draft": 60, "final": 92}
 
@@ -42,9 +43,10 @@ class Client:
         self._changed.set()
 
     def close(self) -> None:
-        """The window is gone."""
+        """The window is gone, or will be: nothing is sent after this."""
         self._closed = True
         self._changed.set()
+        self._thread.join(CLOSE_SECONDS)
 
     def _run(self) -> None:
         pace = Pace()
@@ -67,6 +69,7 @@ class Client:
         columns = max(1, round(rows * camera.aspect))
         pose = c2w_of(camera.wxyz, camera.position)
         draft = rows < full
+        small = rows * columns <= 2 * pace.pixels * DRAFT_SECONDS  # quicker to finish than to drop
         began = time.perf_counter()
         first = self.pictures == 0
         with self._viewer.rendering:
@@ -77,7 +80,7 @@ class Client:
                 panel.mode,
                 pace,
                 with_depth=panel.has_lines,
-                given_up=lambda: not first and self._changed.is_set() and not draft_of(rows, pace),
+                given_up=lambda: self._closed or (not (small or first) and self._changed.is_set()),
             )
         if drawn is None or self._closed:
             return False
@@ -94,8 +97,3 @@ class Client:
         if not draft:
             panel.tell_size(columns, rows, time.perf_counter() - began)
         return not self._changed.is_set()
-
-
-def draft_of(rows: int, pace: Pace) -> bool:
-    """Whether a picture of this height is about as quick as a draft."""
-    return rows * rows <= 2 * pace.pixels * DRAFT_SECONDS

@@ -7,6 +7,7 @@ import io
 import math
 import socket
 import threading
+import warnings
 from pathlib import Path
 
 import viser
@@ -119,5 +120,7 @@ def _serve(host: str, port: int) -> viser.ViserServer:
             probe.bind((host, 0))
     except OSError as error:
         raise NerfkitError(f"--host {host}: not an address of this machine ({error})") from error
+    # what is under way when a window closes
+    warnings.filterwarnings("ignore", "Queued a .* on a closed connection", UserWarning)
     with contextlib.redirect_stdout(io.StringIO()):  # its banner: the address is told once
         return viser.ViserServer(host=host, port=port, label="nerfkit", verbose=False)
