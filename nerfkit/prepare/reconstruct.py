@@ -160,7 +160,7 @@ def _attempt(
         pycolmap.match_image_pairs(
             database, matching_options=options, pairing_options=pairing, device=pycolmap.Device.cpu
         )
-    return _map(effort, pictures, images, folder, doing)
+    return _map(effort, len(pictures), images, folder, doing)
 
 
 def _find_features(
@@ -216,16 +216,12 @@ def _first_guess(picture: Picture, model: str) -> str:
 
 
 def _map(
-    effort: Effort,
-    pictures: list[Picture],
-    images: Path,
-    folder: Path,
-    doing: Callable[[str], None],
+    effort: Effort, n: int, images: Path, folder: Path, doing: Callable[[str], None]
 ) -> Model | None:
     options = pycolmap.IncrementalPipelineOptions()
     options.num_threads = _native.num_threads()
     options.random_seed = SEED
-    options.min_model_size = min(10, max(2, len(pictures) // 4))
+    options.min_model_size = min(10, max(2, n // 4))
     options.multiple_models = True
     placed = itertools.count(3)
     found = pycolmap.incremental_mapping(
@@ -255,7 +251,12 @@ def _find_principal_points(model: pycolmap.Reconstruction) -> None:
     options.refine_principal_point = True
     options.print_summary = False
     options.ceres.solver_options.num_threads = _native.num_threads()
-    pycolmap.bundle_adjustment(model, options)
+    adjusted = pycolmap.BundleAdjustmentConfig()
+    for index in model.reg_image_ids():
+        adjusted.add_image(index)
+    adjusted.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
+    # not pycolmap.bundle_adjustment, which logs whatever the level
+    pycolmap.create_default_bundle_adjuster(options, adjusted, model).solve()
 
 
 def _model(found: pycolmap.Reconstruction, others: int) -> Model:
