@@ -131,6 +131,8 @@ setup(
         "rich>=13.7",
     ],
     extras_require={
+        "prepare": ["pycolmap>=4.2"],
+        "view": ["viser>=1.1"],
         "dev": [
             "pytest>=8",
             "hypothesis>=6.100",
