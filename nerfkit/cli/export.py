@@ -15,7 +15,7 @@ def export(
     """Write a fitted scene for other programs.
 
     Args:
-        run: folder written by `nerfkit fit`.
+        run: folder written by `nerfkit fit`, or a baked file.
         output: mesh (.glb turned to +Y up, .ply +Z up as the data), point cloud (.ply), centres of
             the voxels as NSVF reads them (.ply), octree (.npz).
         kind: what to write. Default: mesh for .glb and .ply, octree for .npz.

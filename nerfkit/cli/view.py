@@ -14,7 +14,7 @@ def view(
     """Show a run in the browser, also while it is being fitted.
 
     Args:
-        run: folder written by `nerfkit fit`.
+        run: folder written by `nerfkit fit`, or a baked file.
         host: address to serve at; 0.0.0.0 lets the whole network look, and write camera paths
             into the run.
         port: of the server; the next free one if it is taken.

@@ -20,10 +20,9 @@ from skimage.measure import marching_cubes
 from torch import Tensor
 
 from nerfkit.errors import NerfkitError
-from nerfkit.fields.fast import FastField
+from nerfkit.fields.bakeable import Source
+from nerfkit.fields.baked import BakedField, BakedShape
 from nerfkit.fields.field import Field
-from nerfkit.fields.nerf import NerfField
-from nerfkit.kernels.nerf_mlp import nerf_mlp
 from nerfkit.octree import Octree, morton_decode, morton_encode
 from nerfkit.octree.enclosed import enclosed_cells
 
@@ -31,8 +30,7 @@ LEVEL = 0.5  # opacity at the surface
 CLEAR = 0.01  # opacities this near to it are moved away: no vertex falls on a corner
 BLOCK = 64  # cells
 SPECK = 0.02  # of the mesh's diagonal: pieces smaller than this are left out
-NETWORK_DEPTH = 8  # of the corners at which a network is asked
-NETWORK_LEAVES = 3_000_000  # most of them
+ASKED_AT_ONCE = 1 << 16  # corners
 OCTANTS = torch.cartesian_prod(*[torch.arange(2)] * 3)
 
 
@@ -79,44 +77,32 @@ class Mesh:
 
 def world_octree(field: Field) -> Octree | None:
     """Leaves outside which a field holds nothing, world units; None if it has no such leaves."""
-    if isinstance(field, FastField):
-        return field.octree
-    if isinstance(field, NerfField) and field.shape.ndc is None:
-        return field.guide
-    return None
+    if getattr(field.shape, "ndc", None) is not None:
+        return None
+    return field.octree
 
 
 def corners_of(field: Field) -> Corners:
     """Densities at the corners of a field's leaves; NerfkitError if it has no leaves in space."""
-    octree = world_octree(field)
-    if octree is None:
+    if world_octree(field) is None:
         raise NerfkitError(
             f"the field ({type(field).__name__}) has no voxels in world space; "
             "export it with --kind points"
         )
-    if isinstance(field, NerfField):
-        while octree.depth < NETWORK_DEPTH and 8 * len(octree) <= NETWORK_LEAVES:
-            octree = octree.subdivide()
-    codes = [torch.unique(morton_encode(octree.cells() + octant)) for octant in OCTANTS]
+    if isinstance(field, BakedField):
+        low, scale = field.shape.density_range
+        raw, coords = low + scale * field.density.float(), morton_decode(field.layout.codes)
+        return _corners(field.octree, coords, raw, field.shape)
+    source = field.source()
+    codes = [torch.unique(morton_encode(source.octree.cells() + octant)) for octant in OCTANTS]
     coords = morton_decode(torch.unique(torch.cat(codes)))
-    if isinstance(field, FastField):
-        stored = field.summed[field.vertices.index(len(field.depths) - 1, coords)]
-        shape = field.shape
-        softened = torch.nn.functional.softplus(stored + shape.density_bias)
-        return Corners(octree, coords, shape.density_scale * softened)
-    return Corners(octree, coords, _network_densities(field, octree.box_min, octree.voxel, coords))
+    raw = torch.cat([source.density(part) for part in coords.split(ASKED_AT_ONCE)])
+    return _corners(source.octree, coords, raw, source)
 
 
-def _network_densities(field: NerfField, low: Tensor, voxel: float, coords: Tensor) -> Tensor:
-    parts = []
-    view = torch.zeros(1, 3)  # of which the density knows nothing
-    for part in coords.split(1 << 16):
-        points = (low + part * voxel - field.center) * field.scale
-        rays = torch.zeros(len(part), dtype=torch.int64)
-        with torch.no_grad():
-            raw = nerf_mlp(points, view, field.fine, ray_indices=rays, config=field.shape.network)
-        parts.append(raw.sigma_raw.relu() * field.scale)
-    return torch.cat(parts)
+def _corners(octree: Octree, coords: Tensor, raw: Tensor, scaled: BakedShape | Source) -> Corners:
+    softened = torch.nn.functional.softplus(raw + scaled.density_bias)
+    return Corners(octree, coords, scaled.density_scale * softened)
 
 
 def extract(corners: Corners) -> Mesh:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
 from nerfkit.kernels.fused_render import Rendered
+from nerfkit.octree import Octree
 
 
 class Field(Protocol):
-    """Something that rays can be sent through; R rays, world units and axes."""
+    """Something that rays can be sent through; R rays, world units and axes.
+
+    Attributes:
+        shape: its numbers; where these have an `ndc`, the octree is that of its cube.
+        octree: leaves outside which rays meet nothing.
+    """
+
+    shape: Any
+    octree: Octree
 
     def hits(self, origins: Tensor, directions: Tensor) -> Tensor:
         """Which of the rays [R, 3] may meet something: [R] bool."""

@@ -11,9 +11,12 @@ import torch
 
 from nerfkit.cameras import Cameras
 from nerfkit.export.surface import world_octree
+from nerfkit.fields.baked import BakedField
 from nerfkit.fields.fast import FastField
 from nerfkit.fields.field import Field
 from nerfkit.fields.nerf import NerfField
+from nerfkit.fields.nsvf import NsvfField
+from nerfkit.kernels.baked_render import Layout
 from nerfkit.octree import Octree
 from nerfkit.viewer.drawing import wxyz_of
 
@@ -112,5 +115,12 @@ def cropped(field: Field, box: np.ndarray) -> Field | None:
     if isinstance(field, FastField):
         values = field.density, field.features, field.network
         return FastField(field.shape, kept, field.vertices, *values)
+    if isinstance(field, NsvfField):
+        return field.pruned(inside)
+    if isinstance(field, BakedField):
+        layout = Layout.of(kept)
+        rows = torch.searchsorted(field.layout.codes, layout.codes)
+        values = field.density[rows], field.colors[rows], field.levels, field.views
+        return BakedField(field.shape, kept, layout, *values)
     assert isinstance(field, NerfField)
     return NerfField(field.shape, field.limit, kept, field.coarse, field.fine)

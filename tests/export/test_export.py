@@ -15,8 +15,10 @@ from nerfkit.errors import NerfkitError
 from nerfkit.export import export, kind_for
 from nerfkit.export.surface import Corners, corners_of, extract
 from nerfkit.fields.fast import FastField, FieldShape
+from nerfkit.fields.nsvf import NsvfField, NsvfShape
 from nerfkit.fields.vertices import Vertices
 from nerfkit.kernels.fused_render import Rendered
+from nerfkit.kernels.nsvf_mlp import NsvfMlpConfig
 from nerfkit.octree import Octree
 
 DEPTH = 6  # two blocks of cells along each axis, so that seams are tested
@@ -81,6 +83,23 @@ def test_specks_are_left_out():
     assert len(extract(everything).faces) == len(alone.faces) + 8
     densities[octree.find(torch.tensor([[28, 28, 28]]))] = 0.0
     assert len(extract(everything).faces) == len(alone.faces)
+
+
+def test_voxels_with_a_network_say_their_densities():
+    network = NsvfMlpConfig(embedding=8, width=16, density_width=16, embedding_frequencies=2)
+    shape = NsvfShape(network, near=0.0, step=0.05, density_scale=20.0)
+    octree = Octree.from_cells(LOW, SIZE, 3, torch.tensor([[1, 2, 3], [5, 5, 5]]))
+    field = NsvfField.create(shape, octree, torch.Generator().manual_seed(0))
+    corners = corners_of(field)
+    assert corners.octree.resolution == 256 and len(corners.octree) == 2 * 32**3
+    some = corners.coords[:: len(corners.coords) // 100]
+    found = corners.densities[:: len(corners.coords) // 100]
+    points = LOW + some * corners.octree.voxel
+    middle = octree.centers()[octree.centers().sub(LOW).norm(dim=1).argmin()]
+    first = (points - middle).norm(dim=1) < octree.voxel
+    inside = middle + (points - middle) * (1 - 1e-4)
+    assert first.sum() > 20
+    assert torch.allclose(found[first], field.densities(inside[first]), rtol=0.01)
 
 
 def test_nothing_opaque_is_said():
