@@ -14,6 +14,7 @@ import torch
 
 from nerfkit.kernels import _backend
 from nerfkit.kernels.first_hit import check_rays
+from nerfkit.kernels.ray_pieces import Pieces
 from nerfkit.kernels.voxel_features.grid import RenderGrid
 
 from .reference import Fitted, Rendered
@@ -43,6 +44,7 @@ def render_rays(
     far: float = math.inf,
     early_stop: float = 1e-4,
     weight_min: float = 1e-4,
+    pieces: Pieces | None = None,
     backend: str | None = None,
 ) -> Rendered:
     """Render rays, with gradients for density, features, mlp and background.
@@ -67,6 +69,8 @@ def render_rays(
         jitter: [R] in [0, 1); None is 0.5.
         background: [R, 3] or [3]; None is black.
         near, far: range of t.
+        pieces: of the rays in the octree's space, `near` and `far` being already part of them; the
+            step is then a distance there, while directions and t stay those of the world.
 
     Returns:
         colors [R, 3]; depths [R], sum w t, not divided by the opacity; opacities [R], sum w.
@@ -80,6 +84,7 @@ def render_rays(
         raise ValueError(
             f"`background` must have shape ({n_rays}, 3) or (3,), got {tuple(background.shape)}"
         )
+    _check_pieces(pieces, n_rays)
     return _implementation(origins, backend).render_rays(
         *(origins, directions, grid, density, features, mlp, widths),
         step=step,
@@ -92,6 +97,7 @@ def render_rays(
         far=far,
         early_stop=early_stop,
         weight_min=weight_min,
+        pieces=pieces,
     )
 
 
@@ -121,9 +127,17 @@ def fit_rays(
     far: float = math.inf,
     early_stop: float = 1e-4,
     weight_min: float = 1e-4,
+    pieces: Pieces | None = None,
+    distortion: float = 0.0,
     backend: str | None = None,
 ) -> Fitted:
-    """Forward and backward of scale * sum_r |color_r - target_r|^2 in one pass, outside autograd.
+    """Forward and backward of a loss in one pass, outside autograd.
+
+        loss = scale * sum_r (|color_r - target_r|^2 + distortion * spread_r)
+
+    with the spread of a ray's weights (2111.12077, eq. 15; s: distance in the octree's space)
+
+        spread = sum_ij w_i w_j |s_i - s_j| + 1/3 sum_i w_i^2 step
 
     Everything is as in `render_rays`; gradients are added to buffers that the caller keeps from
     step to step, so that neither they nor the samples cost an allocation.
@@ -135,6 +149,7 @@ def fit_rays(
         features_touched: [V] uint8, set to 1 at the corners of every sample with a colour.
         max_weights: [V], raised to the largest weight seen in a finest voxel, at the row of the
             voxel's lowest corner; None: not wanted.
+        distortion: weight of the spread.
 
     Raises:
         ValueError: wrong shapes, dtypes or ranges, a buffer that is not contiguous, or an unknown
@@ -162,6 +177,7 @@ def fit_rays(
                 f"`{name}` must be contiguous, {dtype} of shape {tuple(like.shape)}, got "
                 f"{buffer.dtype} of shape {tuple(buffer.shape)}"
             )
+    _check_pieces(pieces, n_rays)
     return _implementation(origins, backend).fit_rays(
         *(origins, directions, targets, grid, density, features, mlp, widths),
         scale=scale,
@@ -180,7 +196,14 @@ def fit_rays(
         far=far,
         early_stop=early_stop,
         weight_min=weight_min,
+        pieces=pieces,
+        distortion=distortion,
     )
+
+
+def _check_pieces(pieces: Pieces | None, n_rays: int) -> None:
+    if pieces is not None and len(pieces.first) != n_rays + 1:
+        raise ValueError(f"`pieces` must be of {n_rays} rays, got {len(pieces.first) - 1}")
 
 
 def _implementation(origins: torch.Tensor, backend: str | None):

@@ -22,6 +22,7 @@ from torch import Tensor
 from nerfkit.errors import NerfkitError
 from nerfkit.fields.bakeable import Source
 from nerfkit.fields.baked import BakedField, BakedShape
+from nerfkit.fields.fast import FastField, source_of
 from nerfkit.fields.field import Field
 from nerfkit.octree import Octree, morton_decode, morton_encode
 from nerfkit.octree.enclosed import enclosed_cells
@@ -79,7 +80,8 @@ def world_octree(field: Field) -> Octree | None:
     """Leaves outside which a field holds nothing, world units; None if it has no such leaves."""
     if getattr(field.shape, "ndc", None) is not None:
         return None
-    return field.octree
+    unbounded = getattr(field.shape, "unbounded", None)
+    return field.octree if unbounded is None else unbounded.inner(field.octree)
 
 
 def corners_of(field: Field) -> Corners:
@@ -93,7 +95,8 @@ def corners_of(field: Field) -> Corners:
         low, scale = field.shape.density_range
         raw, coords = low + scale * field.density.float(), morton_decode(field.layout.codes)
         return _corners(field.octree, coords, raw, field.shape)
-    source = field.source()
+    # of an unbounded scene the part round its middle
+    source = source_of(field.collapsed()) if isinstance(field, FastField) else field.source()
     codes = [torch.unique(morton_encode(source.octree.cells() + octant)) for octant in OCTANTS]
     coords = morton_decode(torch.unique(torch.cat(codes)))
     raw = torch.cat([source.density(part) for part in coords.split(ASKED_AT_ONCE)])

@@ -17,6 +17,7 @@ from torch import Tensor
 from nerfkit.cameras import Cameras
 from nerfkit.fields.fast import FastField, FieldShape
 from nerfkit.fields.ndc import Ndc
+from nerfkit.fields.unbounded import Unbounded
 from nerfkit.fields.vertices import Vertices
 from nerfkit.kernels.fused_render import FEATURES
 from nerfkit.octree import Octree
@@ -41,7 +42,7 @@ DEEPEST_AUTO, DEEPEST_LONG = 8, 9
 MOST_LEAVES = 3_200_000  # after a division: memory, about 600 bytes a leaf
 # Where a division would make more, only the heaviest voxels are kept, if those left out weigh less.
 # Fog that hides what lies behind weighs much: what is behind would be left out for it.
-LEFT_OUT_WEIGHT, LEFT_OUT_WEIGHT_NDC = 0.3, 0.02
+LEFT_OUT_WEIGHT, LEFT_OUT_WEIGHT_OPEN = 0.3, 0.02
 FEWEST_LEAVES = 64
 FIRST_SAMPLES_PER_RAY = 60.0
 FEWEST_RAYS, MOST_RAYS = 2048, 65536
@@ -72,8 +73,8 @@ class FastLearner:
         self.config, self.optimiser = config, optimiser
         self.first_depth, self.samples_per_ray = first_depth, samples_per_ray
         octree = optimiser.field.octree
-        ndc = optimiser.field.shape.ndc
-        self.finest = max(octree.depth, _finest_depth(config, octree, ndc, cameras))
+        finest = _finest_depth(config, octree, optimiser.field.shape, cameras)
+        self.finest = max(octree.depth, finest)
         self.warned_empty = False
 
     @classmethod
@@ -89,7 +90,8 @@ class FastLearner:
         try:
             values = stored.json("shape")
             ndc, hidden = Ndc.from_json(values.pop("ndc", None)), tuple(values.pop("hidden"))
-            shape = FieldShape(hidden=hidden, ndc=ndc, **values)
+            unbounded = Unbounded.from_json(values.pop("unbounded", None))
+            shape = FieldShape(hidden=hidden, ndc=ndc, unbounded=unbounded, **values)
         except (KeyError, TypeError, ValueError) as error:
             raise stored.unreadable(error) from error
         box_min = stored.take("octree_box_min", (3,), torch.float32)
@@ -155,6 +157,7 @@ class FastLearner:
             config.weight_min,
             directions=progress >= DIRECTIONS_FROM,
             smoothness=config.density_smoothness,
+            distortion=config.weight_spread,
         )
         self.samples_per_ray = 0.8 * self.samples_per_ray + 0.2 * fitted.n_samples / max(n_rays, 1)
         loss = float(fitted.squared_errors.mean()) / 3
@@ -179,7 +182,9 @@ class FastLearner:
         depths = self.field.depths
         wanted = min(self.finest, self.first_depth + divisions(number))
         if octree.depth < wanted:
-            most = LEFT_OUT_WEIGHT if self.field.shape.ndc is None else LEFT_OUT_WEIGHT_NDC
+            shape = self.field.shape
+            open_space = shape.ndc is not None or shape.unbounded is not None
+            most = LEFT_OUT_WEIGHT_OPEN if open_space else LEFT_OUT_WEIGHT
             keep, fits = _room_to_divide(keep, weights, most)
             octree = octree.keep(keep)
             if fits:
@@ -234,8 +239,9 @@ def _first_layout(
         step_voxels=config.step_voxels,
         near=scene.near,
         ndc=ndc,
+        unbounded=scene.unbounded,
     )
-    finest = _finest_depth(config, octree, ndc, cameras)
+    finest = _finest_depth(config, octree, shape, cameras)
     start = min(finest, CARVED_START if scene.carved else FULL_START)
     while octree.depth < start and 8 * len(octree) <= MOST_LEAVES:
         octree = octree.subdivide()
@@ -260,15 +266,20 @@ def _room_to_divide(keep: Tensor, weights: Tensor, left_out: float) -> tuple[Ten
     return chosen & keep, True
 
 
-def _finest_depth(config: FitConfig, octree: Octree, ndc: Ndc | None, cameras: Cameras) -> int:
+def _finest_depth(config: FitConfig, octree: Octree, shape: FieldShape, cameras: Cameras) -> int:
     """Depth at which a voxel is about a pixel wide, unless the configuration says."""
     if config.finest is not None:
         return config.finest.bit_length() - 1
+    ndc, unbounded = shape.ndc, shape.unbounded
     if ndc is not None:
         pixel = 1 / (ndc.slope_x * float(cameras.fx.median()))
+    elif unbounded is not None:
+        centre = torch.tensor(unbounded.center).double()
+        distance = (cameras.c2w[:, :, 3] - centre).norm(dim=1).clamp_min(unbounded.half)
+        pixel = float((distance / cameras.fx).median()) / unbounded.half
     else:
         centre = (octree.box_min + octree.size / 2).double()
         distance = (cameras.c2w[:, :, 3] - centre).norm(dim=1).clamp_min(octree.size / 2)
         pixel = float((distance / cameras.fx).median())
-    deepest = DEEPEST_LONG if config.is_long else DEEPEST_AUTO
+    deepest = DEEPEST_LONG if config.is_long or unbounded is not None else DEEPEST_AUTO
     return min(deepest, max(5, math.floor(math.log2(octree.size / pixel))))

@@ -13,6 +13,7 @@ from torch import Tensor
 from nerfkit.cameras import Cameras
 from nerfkit.data import Dataset
 from nerfkit.errors import NerfkitError
+from nerfkit.fields.unbounded import Unbounded
 from nerfkit.octree import Octree
 
 TABLE_SIDE = 512  # images are pooled to about this many pixels a side for the tables
@@ -36,12 +37,14 @@ class Scene:
         box: [2, 3] corners of the box round those leaves, world units.
         near: nothing is closer to a camera than this.
         carved: silhouettes have ruled out most of the empty space.
+        unbounded: of a scene that goes on in all directions; the octree is then that of its cube.
     """
 
     octree: Octree
     box: Tensor
     near: float
     carved: bool
+    unbounded: Unbounded | None = None
 
 
 class Silhouettes:
@@ -190,7 +193,7 @@ def _first_box(dataset: Dataset, cameras: Cameras, carved: bool) -> tuple[Tensor
         return low - margin, high + margin, 0.02 * float((high - low).max())
     if dataset.bounds is not None and not carved:
         return _bounded(cameras, dataset.bounds)
-    focus = _focus(origins, forward)
+    focus = focus_of(origins, forward)
     reach = (origins - focus).norm(dim=1)
     if carved:
         half = _object_half(cameras, float(torch.quantile(reach, 0.9)))
@@ -216,7 +219,7 @@ def _object_half(cameras: Cameras, reach: float) -> float:
     return reach * min(1.0, OBJECT_MARGIN * float(sides.max()))
 
 
-def _focus(origins: Tensor, forward: Tensor) -> Tensor:
+def focus_of(origins: Tensor, forward: Tensor) -> Tensor:
     """The point closest to all optical axes; ahead of the cameras if these are parallel."""
     planes = torch.eye(3) - forward[:, :, None] * forward[:, None, :]
     total = planes.sum(0)

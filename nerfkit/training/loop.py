@@ -27,6 +27,7 @@ from nerfkit.training.kinds import KINDS
 from nerfkit.training.pixels import Pixels
 from nerfkit.training.report import Reporter, Window
 from nerfkit.training.schedule import Budget
+from nerfkit.training.surroundings import find_surroundings, resolve
 
 # Between checkpoints: at least this long, and this many times what the last one took.
 CHECKPOINT_SECONDS, CHECKPOINT_REST = 20.0, 40.0
@@ -87,7 +88,9 @@ class _Fit:
             budget = {"minutes": config.minutes, "steps": config.steps}
             write_json(folder / "config.json", {**stored, **budget})
         else:
-            scene = find_scene(dataset, train)
+            config = self.config = resolve(config, dataset, train)
+            find = find_surroundings if config.scene == "unbounded" else find_scene
+            scene = find(dataset, train)
             self.held = Pixels(dataset, held) if len(held) else None
             self.pixels = Pixels(dataset, train)
             self.background = (

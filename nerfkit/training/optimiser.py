@@ -86,6 +86,7 @@ class Optimiser:
         weight_min: float,
         directions: bool = True,
         smoothness: float = 0.0,
+        distortion: float = 0.0,
     ) -> Fitted:
         """Render rays on `background` [R, 3], compare with the batch, and take one step.
 
@@ -94,6 +95,7 @@ class Optimiser:
             number: of the step, from 1.
             directions: whether the network learns what depends on the direction of view.
             smoothness: weight of the density's total variation.
+            distortion: weight of the spread of a ray's weights.
         """
         field = self.field
         targets = torch.lerp(background, batch.colors, batch.alphas)
@@ -110,6 +112,8 @@ class Optimiser:
             background=background,
             early_stop=early_stop,
             weight_min=weight_min,
+            pieces=field.pieces(batch.origins, batch.directions),
+            distortion=distortion,
             **field.sampling(field.shape.step_voxels),
         )
         if not directions:

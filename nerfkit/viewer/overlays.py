@@ -106,10 +106,12 @@ def add_box(server: viser.ViserServer, box: np.ndarray) -> None:
 
 def cropped(field: Field, box: np.ndarray) -> Field | None:
     """A field with the leaves in a box [2, 3] alone; None for fields without leaves in space."""
-    octree = world_octree(field)
-    if octree is None:
+    if world_octree(field) is None:
         return None
-    centers = octree.centers().numpy()
+    octree = field.octree
+    unbounded = getattr(field.shape, "unbounded", None)
+    centers = octree.centers() if unbounded is None else unbounded.world(octree.centers())
+    centers = centers.numpy()
     inside = torch.from_numpy(((centers >= box[0]) & (centers <= box[1])).all(1))
     kept = octree.keep(inside)
     if isinstance(field, FastField):
