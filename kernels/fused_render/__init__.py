@@ -129,13 +129,17 @@ def fit_rays(
     weight_min: float = 1e-4,
     pieces: Pieces | None = None,
     distortion: float = 0.0,
+    depths: torch.Tensor | None = None,
+    depth_weight: float = 0.0,
+    grad_rays: torch.Tensor | None = None,
     backend: str | None = None,
 ) -> Fitted:
     """Forward and backward of a loss in one pass, outside autograd.
 
-        loss = scale * sum_r (|color_r - target_r|^2 + distortion * spread_r)
+        loss = scale * sum_r (|color_r - target_r|^2 + distortion * spread_r
+                              + depth_weight * h(depth_r / depths_r - 1))
 
-    with the spread of a ray's weights (2111.12077, eq. 15; s: distance in the octree's space)
+    with h Huber's, h(x) = x^2 up to |x| = 0.2, on rays with a depth; and with the spread of a ray's weights (2111.12077, eq. 15; s: distance in the octree's space)
 
         spread = sum_ij w_i w_j |s_i - s_j| + 1/3 sum_i w_i^2 step
 
@@ -150,6 +154,10 @@ def fit_rays(
         max_weights: [V], raised to the largest weight seen in a finest voxel, at the row of the
             voxel's lowest corner; None: not wanted.
         distortion: weight of the spread.
+        depths: [R] t of what is seen; 0 where it is not known.
+        depth_weight: weight of the errors of these.
+        grad_rays: [R, 6], or [P, 6] with pieces; added to: the gradient of origins and directions by
+            way of where samples are; colours change with the direction as well, but not here.
 
     Raises:
         ValueError: wrong shapes, dtypes or ranges, a buffer that is not contiguous, or an unknown
@@ -178,6 +186,15 @@ def fit_rays(
                 f"{buffer.dtype} of shape {tuple(buffer.shape)}"
             )
     _check_pieces(pieces, n_rays)
+    n_rows = n_rays if pieces is None else len(pieces.rows)
+    for name, tensor, shape in (
+        ("depths", depths, (n_rays,)),
+        ("grad_rays", grad_rays, (n_rows, 6)),
+    ):
+        if tensor is not None and (
+            tuple(tensor.shape) != shape or tensor.dtype != origins.dtype or tensor.requires_grad
+        ):
+            raise ValueError(f"`{name}` must be {origins.dtype} of shape {shape}")
     return _implementation(origins, backend).fit_rays(
         *(origins, directions, targets, grid, density, features, mlp, widths),
         scale=scale,
@@ -198,6 +215,9 @@ def fit_rays(
         weight_min=weight_min,
         pieces=pieces,
         distortion=distortion,
+        depths=depths,
+        depth_weight=depth_weight,
+        grad_rays=grad_rays,
     )
 
 

@@ -11,6 +11,7 @@ namespace {
 using namespace nk;
 
 constexpr int64_t TILE = 64;  // rays
+constexpr float DEPTH_ERROR = 0.2f;  // relative; larger ones pull no harder
 
 // What all entry points share: the field, where to sample, and the rays.
 struct Job {
@@ -142,11 +143,13 @@ NK_EXPORT void nk_fused_render_backward(NK_SCENE, const float* grad_colors,
     workers.finish(job, grad_mlp, counts);
 }
 
-// Forward and backward of the loss  scale * sum_r (|color_r - target_r|^2 + distortion spread_r)  in
-// one pass.
-NK_EXPORT void nk_fused_render_fit(NK_SCENE, const float* targets, float scale, float* grad_density,
+// Forward and backward in one pass of the loss
+// scale * sum_r (|color_r - target_r|^2 + distortion spread_r + depth_weight h(depth_r / depths_r - 1))
+// where h is Huber's, h(x) = x^2 up to |x| = DEPTH_ERROR, and rays with depths_r = 0 have no last term.
+NK_EXPORT void nk_fused_render_fit(NK_SCENE, const float* targets, const float* depth_targets,
+                                   float depth_weight, float scale, float* grad_density,
                                    float* grad_features, float* grad_mlp,
-                                   uint8_t* features_touched,
+                                   float* grad_rays, uint8_t* features_touched,
                                    float* max_weight, float* colors, float* squared_errors,
                                    int64_t* counts) {
     const Job job = NK_JOB;
@@ -169,9 +172,14 @@ NK_EXPORT void nk_fused_render_fit(NK_SCENE, const float* targets, float scale, 
             }
             squared_errors[r] = squared;
             g.depth = g.opacity = 0.f;
+            if (depth_targets && depth_targets[r] > 0.f) {
+                const float error = results[r - begin].depth / depth_targets[r] - 1.f;
+                const float bounded = std::min(std::max(error, -DEPTH_ERROR), DEPTH_ERROR);
+                g.depth = 2.f * scale * depth_weight * bounded / depth_targets[r];
+            }
         }
         tile.backward(job.rays, begin, upstream, grads, workers.mlp_gradients[thread].data(),
-                      scale * job.sampling.distortion);
+                      scale * job.sampling.distortion, grad_rays);
         if (max_weight) tile.record_weights(max_weight);
     });
     workers.finish(job, grad_mlp, counts);

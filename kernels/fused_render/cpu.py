@@ -175,6 +175,9 @@ def fit_rays(
     grad_mlp: torch.Tensor,
     features_touched: torch.Tensor,
     max_weights: torch.Tensor | None,
+    grad_rays: torch.Tensor | None = None,
+    depths: torch.Tensor | None = None,
+    depth_weight: float = 0.0,
     **settings,
 ) -> Fitted:
     """Same function as the reference, float32 only."""
@@ -187,9 +190,9 @@ def fit_rays(
         _native.call(
             "nk_fused_render_fit",
             *scene,
-            targets.contiguous(),
-            float(scale),
-            *(grad_density, grad_features, grad_mlp, features_touched, max_weights),
+            *(targets.contiguous(), None if depths is None else depths.contiguous()),
+            *(float(depth_weight), float(scale)),
+            *(grad_density, grad_features, grad_mlp, grad_rays, features_touched, max_weights),
             *(colors, squared_errors, counts),
         )
     return Fitted(squared_errors, *counts.tolist(), colors)

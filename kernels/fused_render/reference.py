@@ -16,6 +16,9 @@ from nerfkit.kernels.voxel_features.grid import RenderGrid
 from nerfkit.kernels.voxel_features.reference import corners, interpolate
 
 
+DEPTH_ERROR = 0.2  # relative; larger ones pull no harder
+
+
 class Rendered(NamedTuple):
     """What rays see."""
 
@@ -178,12 +181,22 @@ def fit_rays(
     background: torch.Tensor | None,
     weight_min: float,
     distortion: float = 0.0,
+    depths: torch.Tensor | None = None,
+    depth_weight: float = 0.0,
+    grad_rays: torch.Tensor | None = None,
+    pieces: Pieces | None = None,
     **sampling,
 ) -> Fitted:
     """See `nerfkit.kernels.fused_render.fit_rays`."""
-    leaves = [x.detach().requires_grad_() for x in (density, features, mlp)]
+    rays = torch.cat([origins, directions], 1) if pieces is None else pieces.rows[:, :6]
+    leaves = [x.detach().requires_grad_() for x in (density, features, mlp, rays)]
     with torch.enable_grad():
-        samples = trace(origins, directions, grid, leaves[0], **sampling)
+        if pieces is None:
+            way = leaves[3][:, :3], leaves[3][:, 3:]
+        else:
+            way = origins, directions
+            pieces = Pieces(torch.cat([leaves[3], pieces.rows[:, 6:]], 1), pieces.first)
+        samples = trace(*way, grid, leaves[0], pieces=pieces, **sampling)
         rendered = shade(
             *(samples, directions, grid, leaves[1], leaves[2], widths, bands, background),
             weight_min,
@@ -192,10 +205,18 @@ def fit_rays(
         loss = squared.sum()
         if distortion:
             loss = loss + distortion * spread(samples, sampling["step"])
-        found = torch.autograd.grad(scale * loss, leaves)
+        if depths is not None:
+            known = depths > 0
+            wrong = rendered.depths[known] / depths[known] - 1
+            # Huber's: x^2 within the bound, 2 bound |x| - bound^2 beyond
+            bound = wrong.abs().detach().clamp_max(DEPTH_ERROR)
+            loss = loss + depth_weight * (2 * bound * wrong.abs() - bound**2).sum()
+        found = torch.autograd.grad(scale * loss, leaves, allow_unused=True)
     with torch.no_grad():
-        for buffer, gradient in zip((grad_density, grad_features, grad_mlp), found, strict=True):
-            buffer += gradient
+        buffers = grad_density, grad_features, grad_mlp, grad_rays
+        for buffer, gradient in zip(buffers, found, strict=True):
+            if buffer is not None and gradient is not None:
+                buffer += gradient
         seen = samples.weights > weight_min
         rows, _ = corners(grid, samples.points[seen], samples.cells[seen])
         features_touched[rows] = 1

@@ -57,6 +57,8 @@ struct BatchRecord {
     int32_t count;
     float t[VL], slope[VL], weight[VL], after[VL];
     float s[VL];          // as t, but in the octree's space
+    int32_t row;          // of the ray, or of its piece
+    float travelled;      // s where the piece begins
     float gradient[VL];   // backward: d L / d weight by way of the colour, then d L / d raw
     int32_t shaded[VL];   // row in the shaded list, or -1
     int32_t index[8][VL];  // corners of the density lookup
@@ -81,7 +83,8 @@ class Tile {
     void forward(const RayBundle& rays, int64_t begin, int64_t end, RayResult* results);
     // After forward() on the same rays. `mlp_gradient` is padded as mlp_backward_tile wants it.
     void backward(const RayBundle& rays, int64_t begin, const RayGradient* gradients,
-                  FieldGradients& grads, float* mlp_gradient, float distortion = 0.f);
+                  FieldGradients& grads, float* mlp_gradient, float distortion = 0.f,
+                  float* ray_gradient = nullptr);
     // Largest weight seen in a voxel, kept at the voxel's lowest corner.
     void record_weights(float* max_weight) const;
 
@@ -105,12 +108,24 @@ class Tile {
     }
     void march(const RayBundle& rays, int64_t begin, int64_t end, RayResult* results);
     void march_piece(const float* origin, const float* direction, RayMarcher marcher, int ray,
-                     float travelled, const float* piece, float& transmittance, RayResult& result);
+                     int64_t row, float travelled, const float* piece, float& transmittance,
+                     RayResult& result);
     void shade();
     // `distortion`: of the loss of a ray, already multiplied by the factor of its colours' errors.
     void weight_gradients(const RayBundle& rays, int64_t begin, const RayGradient* gradients,
                           float distortion);
     void scatter_density(FieldGradients& grads) const;
+    // Adds to `ray_gradient` [rays or pieces, 6], of origins and directions, what the densities say.
+    void density_slopes(float* ray_gradient) const;
+    void add_ray_gradient(const BatchRecord& record, int lane, const float* place, float* out) const {
+        const float s = record.s[lane] - record.travelled;
+        float* row = out + static_cast<int64_t>(record.row) * 6;
+        for (int a = 0; a < 3; ++a) {
+            const float g = place[a] / sampling_->voxel;
+            row[a] += g;
+            row[3 + a] += s * g;
+        }
+    }
 
     const Field* field_ = nullptr;
     const Sampling* sampling_ = nullptr;
@@ -158,7 +173,8 @@ inline void Tile::march(const RayBundle& rays, int64_t begin, int64_t end, RayRe
             RayMarcher marcher(sampling.occupancy, origin, direction, piece ? 0.f : sampling.near,
                                piece ? piece[6] : sampling.far, sampling.step,
                                piece ? shift - std::floor(shift) : jitter);
-            march_piece(origin, direction, marcher, ray, travelled, piece, transmittance, result);
+            march_piece(origin, direction, marcher, ray, piece ? i : r, travelled, piece, transmittance,
+                        result);
             if (piece) travelled += piece[6];
         }
         results[ray] = result;
@@ -166,7 +182,7 @@ inline void Tile::march(const RayBundle& rays, int64_t begin, int64_t end, RayRe
 }
 
 inline void Tile::march_piece(const float* origin, const float* direction, RayMarcher marcher, int ray,
-                              float travelled, const float* piece, float& transmittance,
+                              int64_t row, float travelled, const float* piece, float& transmittance,
                               RayResult& result) {
     const Field& field = *field_;
     const Sampling& sampling = *sampling_;
@@ -194,6 +210,8 @@ inline void Tile::march_piece(const float* origin, const float* direction, RayMa
         store(kept, keep);
         BatchRecord& record = batches_.push();
         record.ray = ray;
+        record.row = static_cast<int32_t>(row);
+        record.travelled = travelled;
         store(record.t, piece ? (piece[9] + s * piece[10]) / (piece[7] + s * piece[8]) : s);
         store(record.s, s + travelled);
         store(record.slope, slope);
@@ -272,7 +290,8 @@ inline void Tile::forward(const RayBundle& rays, int64_t begin, int64_t end, Ray
 }
 
 inline void Tile::backward(const RayBundle& rays, int64_t begin, const RayGradient* gradients,
-                           FieldGradients& grads, float* mlp_gradient, float distortion) {
+                           FieldGradients& grads, float* mlp_gradient, float distortion,
+                           float* ray_gradient) {
     // Colours: d L / d rgb = weight * gradient, through the network into the features.
     const int n_corners = field_->grid.n_levels * 8;
     rows_.resize(CHUNK * FEATURES);
@@ -301,11 +320,18 @@ inline void Tile::backward(const RayBundle& rays, int64_t begin, const RayGradie
         for (int i = 0; i < c.count; ++i) {
             if (i + AHEAD < c.count)
                 prefetch_records<1>(grads.features, shaded_[first + i + AHEAD].corners, n_corners);
-            scatter_features(grads, shaded_[first + i].corners, n_corners, &rows_[i * FEATURES]);
+            const ShadedSample& s = shaded_[first + i];
+            scatter_features(grads, s.corners, n_corners, &rows_[i * FEATURES]);
+            if (ray_gradient) {
+                float place[3] = {};
+                place_gradient(field_->grid, field_->features, s.corners, &rows_[i * FEATURES], place);
+                add_ray_gradient(batches_[s.batch], s.lane, place, ray_gradient);
+            }
         }
     }
     weight_gradients(rays, begin, gradients, distortion);
     scatter_density(grads);
+    if (ray_gradient) density_slopes(ray_gradient);
 }
 
 // With g_i = d L / d w_i:  d L / d tau_i = T_{i+1} g_i - sum_{j > i} w_j g_j  (see README.md).
@@ -355,6 +381,25 @@ inline void Tile::scatter_density(FieldGradients& grads) const {
         for (int i = 0; i < record.count; ++i)
             for (int c = 0; c < 8; ++c)
                 grads.density[record.index[c][i]] += record.corner_weight[c][i] * record.gradient[i];
+    }
+}
+
+inline void Tile::density_slopes(float* ray_gradient) const {
+    for (size_t b = 0; b < batches_.size(); ++b) {
+        const BatchRecord& record = batches_[b];
+        vf value[8], weight[8], slope[3];
+        for (int c = 0; c < 8; ++c) {
+            vi index;
+            std::memcpy(&index, record.index[c], sizeof index);
+            value[c] = gather(field_->density, index);
+            weight[c] = load(record.corner_weight[c]);
+        }
+        trilinear_slope(weight, value, slope);
+        for (int i = 0; i < record.count; ++i) {
+            const float g = record.gradient[i];
+            const float place[3] = {g * slope[0][i], g * slope[1][i], g * slope[2][i]};
+            add_ray_gradient(record, i, place, ray_gradient);
+        }
     }
 }
 

@@ -336,6 +336,27 @@ def test_bent_rays_and_the_spread_of_weights_match_the_reference():
     assert len(bent.rows) > 1.5 * len(scene.origins)
 
 
+@pytest.mark.parametrize("bent", [False, True])
+@needs_cpp
+def test_depths_and_the_gradient_of_rays_match_the_reference(bent):
+    scene = Scene(200)
+    depths = torch.rand(len(scene.origins), generator=torch.Generator().manual_seed(3)) * 2 - 0.5
+    depths[depths < 0.1] = 0
+    found = {}
+    for backend, dtype in (("cpu", torch.float32), ("reference", torch.float64)):
+        pieces = cut_in_three(scene, dtype) if bent else None
+        grad_rays = torch.zeros((3 if bent else 1) * len(scene.origins), 6, dtype=dtype)
+        options = {"depths": depths.to(dtype), "depth_weight": 0.3, "grad_rays": grad_rays}
+        buffers, _, _ = fit(scene, backend, dtype, pieces=pieces, **options)
+        found[backend] = {**buffers, "grad_rays": grad_rays}
+    for name in ("grad_density", "grad_features", "grad_rays"):
+        got, want = found["cpu"][name], found["reference"][name]
+        assert want.abs().max() > 1e-4
+        difference = (got - want).abs().view(len(got), -1).amax(1)
+        limit = 1e-3 * float(want.abs().max())  # but for samples that change sides of a cut
+        assert float((difference > limit).float().mean()) < (0.02 if bent else 1e-9), name
+
+
 def fit(scene, backend, dtype=torch.float32, max_weights=True, **options):
     """fit_rays into fresh buffers; the buffers by name, and what it returned."""
     t = {k: v.to(dtype) for k, v in scene.tensors.items()}
