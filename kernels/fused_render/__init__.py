@@ -139,7 +139,8 @@ def fit_rays(
         loss = scale * sum_r (|color_r - target_r|^2 + distortion * spread_r
                               + depth_weight * h(depth_r / depths_r - 1))
 
-    with h Huber's, h(x) = x^2 up to |x| = 0.2, on rays with a depth; and with the spread of a ray's weights (2111.12077, eq. 15; s: distance in the octree's space)
+    with h Huber's, h(x) = x^2 up to |x| = 0.2, on rays with a depth; and with the spread of a ray's
+    weights (2111.12077, eq. 15; s: distance in the octree's space)
 
         spread = sum_ij w_i w_j |s_i - s_j| + 1/3 sum_i w_i^2 step
 
@@ -156,8 +157,8 @@ def fit_rays(
         distortion: weight of the spread.
         depths: [R] t of what is seen; 0 where it is not known.
         depth_weight: weight of the errors of these.
-        grad_rays: [R, 6], or [P, 6] with pieces; added to: the gradient of origins and directions by
-            way of where samples are; colours change with the direction as well, but not here.
+        grad_rays: [R, 6], or [P, 6] with pieces; added to: the gradient of origins and directions
+            by way of where samples are; colours change with the direction too, but not here.
 
     Raises:
         ValueError: wrong shapes, dtypes or ranges, a buffer that is not contiguous, or an unknown

@@ -15,7 +15,6 @@ from nerfkit.kernels.ray_pieces import Pieces
 from nerfkit.kernels.voxel_features.grid import RenderGrid
 from nerfkit.kernels.voxel_features.reference import corners, interpolate
 
-
 DEPTH_ERROR = 0.2  # relative; larger ones pull no harder
 
 

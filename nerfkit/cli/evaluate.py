@@ -11,6 +11,7 @@ def evaluate(
     split: str = "test",
     json: Annotated[Path | None, arg(metavar="FILE")] = None,
     images: Annotated[Path | None, arg(metavar="DIR")] = None,
+    align: bool = False,
 ) -> None:
     """Measure a fitted scene.
 
@@ -19,13 +20,15 @@ def evaluate(
         split: which views to measure.
         json: write all numbers, with how they were measured, to this file.
         images: save the rendered views as PNG in this folder.
+        align: first move each camera to where its photograph fits best, as for scenes fitted with
+            --refine-poses; preset fast alone.
     """
     from nerfkit import files
     from nerfkit.evaluate import evaluate as measure
     from nerfkit.evaluate import print_table
     from nerfkit.run import Run
 
-    result = measure(Run.load(run), split=split, images=images)
+    result = measure(Run.load(run), split=split, images=images, align=align)
     print_table(result)
     if json is not None:
         files.write_json(json, result)

@@ -16,7 +16,7 @@ from torch import Tensor
 from nerfkit.cameras import Cameras
 from nerfkit.data.blender import load_blender
 from nerfkit.data.colmap import load_colmap, model_folder
-from nerfkit.data.images import image_size, in_threads, read_image, read_mask
+from nerfkit.data.images import image_size, in_threads, read_depth, read_image, read_mask
 from nerfkit.data.listing import Listing, View, cameras_of
 from nerfkit.data.llff import load_llff
 from nerfkit.data.nsvf import is_nsvf, load_nsvf
@@ -28,7 +28,7 @@ HOLD_OUT = 8
 
 @dataclass
 class Dataset:
-    """Views of one scene. `images` and `masks` are empty lists where images were not loaded."""
+    """Views of one scene; without images loaded `images`, `masks` and `depths` are empty lists."""
 
     root: Path
     format: str  # "blender", "transforms", "colmap", "llff" or "nsvf"
@@ -36,8 +36,7 @@ class Dataset:
     names: list[str]  # path of each image below the root
     images: list[Tensor]
     masks: list[Tensor | None]
-    depth_paths: list[Path | None]  # z-depth, at the size before any downscale; 0 = unknown
-    depth_unit: float  # scene units per stored integer
+    depths: list[Tensor | None]  # [H, W] float32, along the optical axis, 0 = unknown
     splits: dict[str, Tensor]  # indices [.] int64; "train" and "test" always there
     points: Tensor | None  # [P, 3] float32, sparse points
     scene_box: Tensor | None  # [2, 3] float32, low and high corner
@@ -85,9 +84,11 @@ def load_dataset(
     reduced = cameras.resized(factor) if factor > 1 else cameras
     images: list[Tensor] = []
     masks: list[Tensor | None] = []
+    depths: list[Tensor | None] = []
     if load_images:
         images = in_threads(partial(_image, downscale=factor), views)
         masks = in_threads(partial(_mask, downscale=factor), views)
+        depths = in_threads(partial(_depth, unit=listing.depth_unit, downscale=factor), views)
     else:
         in_threads(_check_size, views)
     return Dataset(
@@ -97,8 +98,7 @@ def load_dataset(
         names=[view.image_path.relative_to(root).as_posix() for view in views],
         images=images,
         masks=masks,
-        depth_paths=[view.depth_path for view in views],
-        depth_unit=listing.depth_unit,
+        depths=depths,
         splits=_split_indices(views),
         points=_float32(listing.points),
         scene_box=_float32(listing.scene_box),
@@ -165,6 +165,12 @@ def _mask(view: View, downscale: int) -> Tensor | None:
     if view.mask_path is None:
         return None
     return read_mask(view.mask_path, (view.width, view.height), downscale)
+
+
+def _depth(view: View, unit: float, downscale: int) -> Tensor | None:
+    if view.depth_path is None:
+        return None
+    return read_depth(view.depth_path, (view.width, view.height), unit, downscale)
 
 
 def _check_size(view: View) -> None:

@@ -58,6 +58,31 @@ def read_mask(path: Path, size: tuple[int, int], downscale: int = 1) -> Tensor:
     return (blocks != 0).all(dim=3).all(dim=1).to(torch.uint8) * 255
 
 
+def read_depth(path: Path, size: tuple[int, int], unit: float, downscale: int = 1) -> Tensor:
+    """Depth [H, W] float32 in scene units, 0 where unknown; of each block the middle pixel.
+
+    Args:
+        path: a 16-bit picture of whole `unit`s, or .npy of scene units.
+    """
+    try:
+        if path.suffix.lower() == ".npy":
+            values = np.load(path).astype(np.float32)
+        else:
+            with Image.open(path) as image:
+                values = np.array(image).astype(np.float32) * np.float32(unit)
+    except _BAD_IMAGE as error:
+        raise NerfkitError(f"{path}: not depths we can read: {error}") from error
+    if values.shape != size[::-1]:
+        raise NerfkitError(
+            f"{path}: depths of shape {values.shape}, its camera says {size[0]}x{size[1]}"
+        )
+    values[~np.isfinite(values) | (values < 0)] = 0
+    height, width = size[1] // downscale, size[0] // downscale
+    first = downscale // 2
+    middle = values[first::downscale, first::downscale][:height, :width]
+    return torch.from_numpy(np.ascontiguousarray(middle))
+
+
 def reduce_image(image: Tensor, factor: int) -> Tensor:
     """Mean of factor x factor blocks, rounded; colours are weighted by alpha.
 

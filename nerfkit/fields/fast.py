@@ -16,6 +16,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -80,6 +81,28 @@ class FieldShape:
         """P."""
         widths = self.widths
         return sum((i + 1) * o for i, o in itertools.pairwise(widths))
+
+
+class Bent(NamedTuple):
+    """World rays in an octree's cube.
+
+    Attributes:
+        origins, directions: as the kernels want them: in the cube, or with pieces in the world.
+        pieces: None where rays stay straight.
+        rows: [R or P, 6], origins and directions of rays or pieces in the cube.
+        world: what `rows` was made from.
+    """
+
+    origins: Tensor
+    directions: Tensor
+    pieces: Pieces | None
+    rows: Tensor
+    world: tuple[Tensor, Tensor]
+
+    def to_world(self, gradient: Tensor) -> Tensor:
+        """[R, 6] of origins and directions, from that of `rows`."""
+        found = torch.autograd.grad(self.rows, self.world, gradient, allow_unused=True)
+        return torch.cat(found, 1)
 
 
 class FastField:
@@ -183,6 +206,21 @@ class FastField:
         if unbounded is None:
             return None
         return unbounded.pieces(origins, directions, self.shape.near)
+
+    def bent(self, origins: Tensor, directions: Tensor) -> Bent:
+        """World rays [R, 3] in the octree's cube, ready to take gradients back from there."""
+        with torch.enable_grad():
+            world = origins.detach().requires_grad_(), directions.detach().requires_grad_()
+            if self.shape.unbounded is None:
+                path = self.path(*world)
+                rows = torch.cat(path[:2], 1)
+                return Bent(*(x.detach() for x in path[:2]), None, rows, world)
+            # in double, so that no ray is cut otherwise than by the compiled code
+            exact = [x.double() for x in world]
+            pieces = self.shape.unbounded.pieces(*exact, self.shape.near, backend="reference")
+            rows = pieces.rows[:, :6].float()
+            pieces = Pieces(pieces.rows.detach().float(), pieces.first)
+            return Bent(origins, directions, pieces, rows, world)
 
     def render(self, origins: Tensor, directions: Tensor, background: Tensor) -> Rendered:
         """Colours [R, 3], depths [R] (sum w t) and opacities [R] of rays [R, 3] on `background`."""

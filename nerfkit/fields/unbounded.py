@@ -35,9 +35,11 @@ class Unbounded:
         x, y, z = values["center"]
         return Unbounded((float(x), float(y), float(z)), float(values["half"]))
 
-    def pieces(self, origins: Tensor, directions: Tensor, near: float) -> Pieces:
+    def pieces(
+        self, origins: Tensor, directions: Tensor, near: float, backend: str | None = None
+    ) -> Pieces:
         """World rays [R, 3] from t = `near` on, in the cube."""
-        return ray_pieces(origins, directions, self.center, self.half, near)
+        return ray_pieces(origins, directions, self.center, self.half, near, backend=backend)
 
     def octree(self, depth: int) -> Octree:
         """Every leaf of the cube that stands for a part of the world."""

@@ -96,6 +96,14 @@ class FitConfig:
     distortion: float | None = None
     """fast: weight of the spread of what a ray sees; by default 0.01 of an unbounded scene,
     else 0."""
+    exposure: bool = True
+    """fast: whether photographs without alpha may differ in brightness and tint, each by a gain and
+    an offset a channel; views are shown and measured as they would look in the mean."""
+    refine_poses: bool = False
+    """fast: correct the poses of the cameras while fitting; `nerfkit eval --align` then lets each
+    test view find its place before it is measured."""
+    depth_weight: float = 0.1
+    """fast: weight of the relative errors of depths, where the data have any."""
     voxel_size: float | None = None
     """nsvf: edge of a voxel at the start, in units of the scene; by default such that there are
     about 1000."""
@@ -115,10 +123,10 @@ class FitConfig:
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
                 raise NerfkitError(f"--{_option(name)}: want a number in [0, 1), got {value}")
-        for name in ("smoothness", "distortion"):
+        for name in ("smoothness", "distortion", "depth_weight"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
-                raise NerfkitError(f"--{name}: want a number from 0 on, got {value}")
+                raise NerfkitError(f"--{_option(name)}: want a number from 0 on, got {value}")
         for name in ("coarsest", "finest"):
             value = getattr(self, name)
             if value is not None and value not in FINEST:

@@ -22,10 +22,12 @@ from nerfkit.fields.vertices import Vertices
 from nerfkit.kernels.fused_render import FEATURES
 from nerfkit.octree import Octree
 from nerfkit.training.config import FitConfig
-from nerfkit.training.hull import Scene
+from nerfkit.training.exposure import Exposure
+from nerfkit.training.hull import Scene, focus_of
 from nerfkit.training.learner import Stepped
 from nerfkit.training.optimiser import MOMENTS, NETWORK_MOMENTS, Optimiser, Rates
 from nerfkit.training.pixels import Pixels
+from nerfkit.training.poses import Poses, rate_at
 from nerfkit.training.schedule import SUBDIVISIONS, divisions, prune_due, rate_factor
 from nerfkit.training.stored import DEEPEST, Stored
 
@@ -38,6 +40,7 @@ CARVED_START, FULL_START = 6, 6  # depth of the octree at the first step
 # Before this part of a fit, colours are the same from all sides: one that changes with the
 # direction explains a surface at a wrong depth as well as a right one.
 DIRECTIONS_FROM = 0.1
+EXPOSURES_FROM = 0.05  # of a fit: before, nothing is known of the scene
 DEEPEST_AUTO, DEEPEST_LONG = 8, 9
 MOST_LEAVES = 3_200_000  # after a division: memory, about 600 bytes a leaf
 # Where a division would make more, only the heaviest voxels are kept, if those left out weigh less.
@@ -75,6 +78,8 @@ class FastLearner:
         octree = optimiser.field.octree
         finest = _finest_depth(config, octree, optimiser.field.shape, cameras)
         self.finest = max(octree.depth, finest)
+        self.exposure = Exposure(len(cameras))
+        self.poses = Poses(len(cameras), _reach(cameras)) if config.refine_poses else None
         self.warned_empty = False
 
     @classmethod
@@ -122,13 +127,18 @@ class FastLearner:
             moment.copy_(companion.take(name, tuple(moment.shape), dtype))
         weights = optimiser.max_weights
         weights.copy_(companion.take("max_weights", tuple(weights.shape), torch.float16))
-        return cls(
+        learner = cls(
             config,
             cameras,
             optimiser,
             int(memory["first_depth"]),
             float(memory["samples_per_ray"]),
         )
+        if config.refine_poses:
+            learner.poses = Poses.of_memory(memory["poses"], len(cameras))
+        if "exposure" in memory:
+            learner.exposure.recall(memory["exposure"])
+        return learner
 
     @property
     def field(self) -> FastField:
@@ -142,6 +152,12 @@ class FastLearner:
         n_rays = min(MOST_RAYS, max(FEWEST_RAYS, wanted)) // 64 * 64
         batch = pixels.draw(n_rays, generator)
         n_rays = len(batch.origins)
+        photographed = batch.colors
+        if config.exposure and not pixels.has_alpha:
+            batch = batch._replace(colors=self.exposure.of_scene(batch.views, photographed))
+        if self.poses is not None:
+            corrected = self.poses.corrected(batch.views, batch.origins, batch.directions)
+            batch = batch._replace(origins=corrected[0], directions=corrected[1])
         factor = rate_factor(progress, config.rate_decay)
         rates = Rates(
             config.lr_density * factor, config.lr_features * factor, config.network_rate * factor
@@ -158,7 +174,15 @@ class FastLearner:
             directions=progress >= DIRECTIONS_FROM,
             smoothness=config.density_smoothness,
             distortion=config.weight_spread,
+            depth_weight=config.depth_weight,
+            with_rays=self.poses is not None,
         )
+        if self.poses is not None:
+            gradient = self.optimiser.ray_gradient
+            self.poses.step(batch.views, batch.directions, gradient, rate_at(progress))
+            self.poses.hold_mean()
+        if config.exposure and not pixels.has_alpha and progress >= EXPOSURES_FROM:
+            self.exposure.learn(batch.views, photographed, fitted.colors)
         self.samples_per_ray = 0.8 * self.samples_per_ray + 0.2 * fitted.n_samples / max(n_rays, 1)
         loss = float(fitted.squared_errors.mean()) / 3
         return Stepped(n_rays, fitted.n_samples, fitted.n_shaded, loss)
@@ -217,13 +241,24 @@ class FastLearner:
         return kept | {"max_weights": self.optimiser.max_weights.half()}
 
     def memory(self) -> dict[str, Any]:
-        return {"first_depth": self.first_depth, "samples_per_ray": self.samples_per_ray}
+        values = {
+            "first_depth": self.first_depth,
+            "samples_per_ray": self.samples_per_ray,
+            "exposure": self.exposure.memory(),
+        }
+        return values if self.poses is None else values | {"poses": self.poses.memory()}
 
     def checkpoint_bytes(self) -> float:
         return CHECKPOINT_BYTES * len(self.field.vertices)
 
     def voxels(self) -> tuple[int, int]:
         return len(self.field.octree), self.field.octree.resolution
+
+
+def _reach(cameras: Cameras) -> float:
+    """Median distance of the cameras from the middle of what they look at."""
+    positions, forward = cameras.c2w[:, :, 3].float(), -cameras.c2w[:, :, 2].float()
+    return float((positions - focus_of(positions, forward)).norm(dim=1).median())
 
 
 def _first_layout(

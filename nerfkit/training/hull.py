@@ -50,8 +50,15 @@ class Scene:
 class Silhouettes:
     """Counts of foreground pixels in any rectangle of any image."""
 
-    def __init__(self, cameras: Cameras, images: list[Tensor], masks: list[Tensor | None]) -> None:
-        self.cameras = cameras
+    def __init__(
+        self,
+        cameras: Cameras,
+        images: list[Tensor],
+        masks: list[Tensor | None],
+        slack: float = 0.0,
+    ) -> None:
+        """`slack`: how far poses may be wrong, as a part of an image."""
+        self.cameras, self.slack = cameras, slack
         self.has_alpha = [image.shape[2] == 4 for image in images]
         self.tables, self.pools = [], []
         for image, mask in zip(images, masks, strict=True):
@@ -89,7 +96,8 @@ class Silhouettes:
         spread = radius / nearest * torch.sqrt(1 + slope_x**2 + slope_y**2)
         if camera.model[i] != "PINHOLE":
             spread = spread * DISTORTION_MARGIN
-        rx, ry = spread * float(camera.fx[i]) + 1, spread * float(camera.fy[i]) + 1
+        least = 1 + self.slack * max(width, height)
+        rx, ry = spread * float(camera.fx[i]) + least, spread * float(camera.fy[i]) + least
         ahead = depth > radius
         overlaps = ahead & (x + rx > 0) & (x - rx < width) & (y + ry > 0) & (y - ry < height)
         # An object that sticks out of an image has its silhouette at the edge: the part of a cell
@@ -131,8 +139,11 @@ def _table(image: Tensor, mask: Tensor | None, pool: int) -> Tensor:
     return table
 
 
-def find_scene(dataset: Dataset, views: Tensor) -> Scene:
+def find_scene(dataset: Dataset, views: Tensor, slack: float = 0.0) -> Scene:
     """The scene of the training views (`views`: their indices), whose images are loaded.
+
+    Args:
+        slack: how far poses may be wrong, as a part of an image.
 
     Raises:
         NerfkitError: no box can be found, or the photographs rule out every cell.
@@ -140,7 +151,7 @@ def find_scene(dataset: Dataset, views: Tensor) -> Scene:
     cameras = dataset.cameras[views]
     images = [dataset.images[i] for i in views.tolist()]
     masks = [dataset.masks[i] for i in views.tolist()]
-    silhouettes = Silhouettes(cameras, images, masks)
+    silhouettes = Silhouettes(cameras, images, masks, slack)
     carved = any(silhouettes.has_alpha)
     low, high, near = _first_box(dataset, cameras, carved)
     octree = Octree.full(*_cube(low, high), FIRST_DEPTH)

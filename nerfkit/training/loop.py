@@ -32,6 +32,7 @@ from nerfkit.training.surroundings import find_surroundings, resolve
 # Between checkpoints: at least this long, and this many times what the last one took.
 CHECKPOINT_SECONDS, CHECKPOINT_REST = 20.0, 40.0
 PREVIEWS = (0.1, 0.25, 0.5, 0.75)
+POSE_SLACK = 0.03  # of an image: what poses that are to be refined may be wrong by
 FEWEST_VIEWS, FEW_VIEWS = 10, 50  # with fewer none is held out; none unless asked for
 DISK_BYTES_PER_SECOND = 150e6  # a guess, until a checkpoint has been timed
 
@@ -89,8 +90,10 @@ class _Fit:
             write_json(folder / "config.json", {**stored, **budget})
         else:
             config = self.config = resolve(config, dataset, train)
-            find = find_surroundings if config.scene == "unbounded" else find_scene
-            scene = find(dataset, train)
+            if config.scene == "unbounded":
+                scene = find_surroundings(dataset, train)
+            else:
+                scene = find_scene(dataset, train, POSE_SLACK if config.refine_poses else 0.0)
             self.held = Pixels(dataset, held) if len(held) else None
             self.pixels = Pixels(dataset, train)
             self.background = (
@@ -195,6 +198,10 @@ class _Fit:
     def _save(self) -> None:
         self.state.elapsed = self.budget.elapsed()
         checkpoint.save(self.folder, self.learner, self.generator, self.state)
+        poses = getattr(self.learner, "poses", None)  # the default field alone has any
+        if poses is not None:
+            cameras = poses.cameras(self.pixels.cameras)
+            write_json(self.folder / "cameras.json", cameras.to_dict())
 
     def _save_or_spare(self) -> None:
         """Save; where the output folder takes no more, into a temporary one."""

@@ -39,6 +39,7 @@ class Optimiser:
         moments: running means and mean squares, by the names above.
         max_weights: [V] largest weight of a sample in each finest voxel since the last relayout, at
             the row of the voxel's lowest corner.
+        ray_gradient: [R, 6] of the last step's origins and directions, if that was wanted.
     """
 
     def __init__(self, field: FastField) -> None:
@@ -49,6 +50,7 @@ class Optimiser:
         for name in MOMENTS:
             self.moments[name] = large_zeros(*((v, FEATURES) if name == "features_mean" else (v,)))
         self.network_gradient = torch.zeros_like(field.network)
+        self.ray_gradient = torch.zeros(0, 6)
         self._allocate()
 
     def _allocate(self) -> None:
@@ -87,6 +89,8 @@ class Optimiser:
         directions: bool = True,
         smoothness: float = 0.0,
         distortion: float = 0.0,
+        depth_weight: float = 0.0,
+        with_rays: bool = False,
     ) -> Fitted:
         """Render rays on `background` [R, 3], compare with the batch, and take one step.
 
@@ -96,11 +100,19 @@ class Optimiser:
             directions: whether the network learns what depends on the direction of view.
             smoothness: weight of the density's total variation.
             distortion: weight of the spread of a ray's weights.
+            depth_weight: weight of the relative errors of depths.
+            with_rays: leave the gradient of the batch's rays in `ray_gradient`.
         """
         field = self.field
         targets = torch.lerp(background, batch.colors, batch.alphas)
+        if with_rays:
+            bent = field.bent(batch.origins, batch.directions)
+            in_cube, pieces, grad_rays = bent[:2], bent.pieces, torch.zeros_like(bent.rows)
+        else:
+            in_cube = field.path(batch.origins, batch.directions)[:2]
+            pieces, grad_rays = field.pieces(batch.origins, batch.directions), None
         fitted = fit_rays(
-            *(*field.path(batch.origins, batch.directions)[:2], targets),
+            *(*in_cube, targets),
             *(field.grid, field.summed, field.features, field.network, field.shape.widths),
             scale=1 / max(1, len(targets)),
             grad_density=self.density_gradient,
@@ -112,10 +124,15 @@ class Optimiser:
             background=background,
             early_stop=early_stop,
             weight_min=weight_min,
-            pieces=field.pieces(batch.origins, batch.directions),
+            pieces=pieces,
+            grad_rays=grad_rays,
+            depths=batch.depths,
+            depth_weight=depth_weight,
             distortion=distortion,
             **field.sampling(field.shape.step_voxels),
         )
+        if with_rays:
+            self.ray_gradient = bent.to_world(grad_rays)
         if not directions:
             widths = field.shape.widths
             first = self.network_gradient[: widths[0] * widths[1]].view(widths[1], widths[0])

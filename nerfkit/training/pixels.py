@@ -25,6 +25,8 @@ class Batch(NamedTuple):
     directions: Tensor  # [R, 3] unit
     colors: Tensor  # [R, 3] in 0..1, straight alpha
     alphas: Tensor  # [R, 1]
+    views: Tensor | None = None  # [R] int64
+    depths: Tensor | None = None  # [R] along the rays, 0 where not known
 
 
 class Pixels:
@@ -47,6 +49,13 @@ class Pixels:
                 self.used[rows] = mask.view(-1) > 0
             # the only reader from here on is this table: do not hold the set twice
             dataset.images[i] = torch.empty(0)
+        known = [dataset.depths[i] for i in chosen]
+        self.depths = None  # [P] along the optical axis, 0 where not known
+        if any(depth is not None for depth in known):
+            self.depths = torch.zeros(len(self.colors))
+            for k, depth in enumerate(known):
+                if depth is not None:
+                    self.depths[int(self.starts[k]) : int(self.starts[k + 1])] = depth.view(-1)
         self.packed = self.colors.view(torch.int32).squeeze(1)  # a pixel is one gather
         self.blocks = torch.cat([self._all_blocks(k) for k in range(len(chosen))])
 
@@ -96,7 +105,11 @@ class Pixels:
             view, x, y, row = view[good], x[good], y[good], row[good]
         rays = self.cameras.rays(view, torch.stack([x, y], 1).float().add_(0.5))
         values = self.packed[row].view(-1, 1).view(torch.uint8).float().mul_(1 / 255)
-        return Batch(rays.origins, rays.directions, values[:, :3], values[:, 3:])
+        depths = None
+        if self.depths is not None:
+            backward = self.cameras.c2w[view, :, 2].float()
+            depths = self.depths[row] / -(rays.directions * backward).sum(1).clamp_max(-1e-3)
+        return Batch(rays.origins, rays.directions, values[:, :3], values[:, 3:], view, depths)
 
     def _all_blocks(self, view: int) -> Tensor:
         """Blocks of one view with at least one pixel that counts, in reading order."""
