@@ -24,7 +24,8 @@ DEPTH = 6  # of the first octree
 HALF = 0.45
 NEAR = 0.08  # in reaches
 # What few cameras see can be explained by anything: out it goes, where it is near.
-FEWEST_SEE, FAR = 2, 1.5  # reaches
+FEWEST_SEE, PART_SEE = 3, 0.1  # cameras, and part of them
+FAR = 1.5  # reaches: beyond, one camera is enough
 EDGE = 0.05  # of an image: a voxel that far outside it is in sight
 FLAT = 0.5  # most that cameras of a forward-facing scene are one before the other, in nears
 
@@ -95,4 +96,6 @@ def _seen(octree: Octree, unbounded: Unbounded, cameras: Cameras, reach: float) 
         inside = (pixels > -EDGE * size) & (pixels < (1 + EDGE) * size)
         count += (inside.all(1) & (depth > 0)).to(torch.int16)
     far = (points - torch.tensor(unbounded.center)).norm(dim=1) > FAR * reach
-    return octree.keep(count >= torch.where(far, 1, min(FEWEST_SEE, len(cameras))))
+    n = len(cameras)
+    fewest = max(min(FEWEST_SEE, max(1, n // 4)), int(PART_SEE * n))
+    return octree.keep(count >= torch.where(far, 1, fewest))
