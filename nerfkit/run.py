@@ -19,6 +19,7 @@ from nerfkit.evaluate import background_colour
 from nerfkit.fields.field import Field
 from nerfkit.fields.frame import render_frame
 from nerfkit.files import read_json
+from nerfkit.threads import kernels_alone
 from nerfkit.training.checkpoint import load_field
 
 CONFIG = "config.json"
@@ -88,4 +89,5 @@ class Run:
 
     def render(self, camera: Cameras, outputs: Sequence[str]) -> dict[str, Tensor]:
         """Images of one camera (a `Cameras` of length one): see `nerfkit.fields.frame`."""
-        return render_frame(self.field, camera, self.background, outputs)
+        with kernels_alone():
+            return render_frame(self.field, camera, self.background, outputs)

@@ -2,12 +2,12 @@
 // position network. The backward recomputes the activations of a tile.
 #include "fastnerf_mlp/tile.h"
 
-#include <algorithm>
 #include <memory>
 #include <vector>
 
 #include "shared/export.h"
 #include "shared/parallel.h"
+#include "shared/tiles.h"
 
 namespace {
 
@@ -42,23 +42,20 @@ using Workers = std::vector<std::unique_ptr<Worker>>;
 template <class Body>
 Workers for_each_tile(const EncodedMlp& net, bool backward, const float* values, int64_t n,
                       const Body& body) {
-    constexpr int64_t SAMPLES = EncodedMlpTile::SAMPLES;
     Workers workers(nk::num_threads());
-    nk::parallel_for((n + SAMPLES - 1) / SAMPLES, 1, [&](int64_t begin, int64_t end, int thread) {
+    nk::for_each_tile(n, EncodedMlpTile::SAMPLES, LANES, [&](int64_t first, int count, int thread) {
         auto& worker = workers[thread];
         if (!worker) worker = std::make_unique<Worker>(net, backward);
-        for (int64_t first = begin * SAMPLES; first < end * SAMPLES; first += SAMPLES) {
-            const int count = static_cast<int>(std::min(n - first, SAMPLES));
-            worker->tile.forward(net, first, count, values);
-            body(*worker, first, count, thread);
-        }
+        worker->tile.forward(net, first, count, values);
+        body(*worker, first, count, thread);
     });
     return workers;
 }
 
-void reduce(const Workers& workers, float* d_params) {
-    for (const auto& worker : workers)
-        if (worker) worker->sums->reduce(d_params);
+void reduce(const EncodedMlp& net, const Workers& workers, float* d_params) {
+    std::vector<const LayerGradients*> sums;
+    for (const auto& worker : workers) sums.push_back(worker ? worker->sums.get() : nullptr);
+    LayerGradients::reduce(net.layers, sums, d_params);
 }
 
 // All outputs of values [n, 3]: to [n][outputs].
@@ -122,7 +119,7 @@ NK_EXPORT void nk_fastnerf_mlp_backward(const float* points, const float* direct
     evaluate(nets.direction, directions, n_rays, weights.data());
     // Rays end anywhere in a tile: each thread has its own gradients of all weights.
     std::vector<std::vector<float>> d_weights(nk::num_threads());
-    reduce(for_each_tile(
+    reduce(nets.position, for_each_tile(
                nets.position, true, points, n,
                [&](Worker& worker, int64_t first, int count, int thread) {
                    d_weights[thread].resize(n_rays * components);
@@ -141,7 +138,7 @@ NK_EXPORT void nk_fastnerf_mlp_backward(const float* points, const float* direct
                    worker.tile.backward(nets.position, count, *worker.sums);
                }),
            d_params);
-    reduce(for_each_tile(nets.direction, true, directions, n_rays,
+    reduce(nets.direction, for_each_tile(nets.direction, true, directions, n_rays,
                          [&](Worker& worker, int64_t first, int count, int) {
                              for (int s = 0; s < count; ++s)
                                  for (int d = 0; d < components; ++d) {

@@ -6,6 +6,7 @@
 #include "nerf_mlp/tile.h"
 #include "shared/export.h"
 #include "shared/parallel.h"
+#include "shared/tiles.h"
 
 namespace {
 
@@ -19,16 +20,6 @@ nk::NerfMlpShape read_shape(const int64_t* numbers) {
     return {value[0], value[1], value[2], value[3], value[4], value[5]};
 }
 
-// Calls body(first sample, count, thread) for every tile.
-template <class Body>
-void for_each_tile(int64_t n, const Body& body) {
-    constexpr int64_t SAMPLES = NerfMlpTile::SAMPLES;
-    nk::parallel_for((n + SAMPLES - 1) / SAMPLES, 1, [&](int64_t begin, int64_t end, int thread) {
-        for (int64_t first = begin * SAMPLES; first < end * SAMPLES; first += SAMPLES)
-            body(first, static_cast<int>(n - first < SAMPLES ? n - first : SAMPLES), thread);
-    });
-}
-
 }  // namespace
 
 // shape: depth, width, view_width, skip, position_frequencies, direction_frequencies.
@@ -37,7 +28,7 @@ NK_EXPORT void nk_nerf_mlp_forward(const float* points, const float* directions,
                                    const int64_t* shape, int64_t n, float* rgb, float* sigma) {
     const NerfMlp net(read_shape(shape), params, false);
     std::vector<std::unique_ptr<NerfMlpTile>> tiles(nk::num_threads());
-    for_each_tile(n, [&](int64_t first, int count, int thread) {
+    nk::for_each_tile(n, NerfMlpTile::SAMPLES, nk::panel::LANES, [&](int64_t first, int count, int thread) {
         auto& tile = tiles[thread];
         if (!tile) tile = std::make_unique<NerfMlpTile>(net);
         tile->encode(net, first, count, points, directions, ray_indices);
@@ -58,13 +49,14 @@ NK_EXPORT void nk_nerf_mlp_backward(const float* points, const float* directions
     };
     const NerfMlp net(read_shape(shape), params, true);
     std::vector<std::unique_ptr<Worker>> workers(nk::num_threads());
-    for_each_tile(n, [&](int64_t first, int count, int thread) {
+    nk::for_each_tile(n, NerfMlpTile::SAMPLES, nk::panel::LANES, [&](int64_t first, int count, int thread) {
         auto& worker = workers[thread];
         if (!worker) worker = std::make_unique<Worker>(net);
         worker->tile.encode(net, first, count, points, directions, ray_indices);
         worker->tile.forward(net);
         worker->tile.backward(net, count, d_rgb + 3 * first, d_sigma + first, worker->sums);
     });
-    for (const auto& worker : workers)
-        if (worker) worker->sums.reduce(d_params);
+    std::vector<const LayerGradients*> sums;
+    for (const auto& worker : workers) sums.push_back(worker ? &worker->sums : nullptr);
+    LayerGradients::reduce(net.layers, sums, d_params);
 }

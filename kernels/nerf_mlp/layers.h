@@ -203,27 +203,37 @@ class LayerGradients {
         }
     }
 
-    // params += the sums.
-    void reduce(float* params) const {
-        const float* sums = sums_.data();
-        for (const Layer& layer : layers_.all) {
-            const int in = layer.in.count, out = layer.out.count;
-            for (int first = 0; first < in; first += panel::LANES) {
-                const int lanes = in - first < panel::LANES ? in - first : panel::LANES;
-                const float* column = sums + int64_t(first) * out;
-                for (int o = 0; o < out; ++o)
-                    for (int lane = 0; lane < lanes; ++lane)
-                        params[int64_t(o) * in + first + lane] += column[o * panel::LANES + lane];
-            }
-            const float* bias = sums + layer.grads() - int64_t(out) * VL;
-            for (int o = 0; o < out; ++o) params[layer.weights() + o] += hsum(load(bias + o * VL));
-            params += layer.params(), sums += layer.grads();
+    // params += the sums of all threads; those without any are NULL.
+    static void reduce(const Layers& layers, const std::vector<const LayerGradients*>& threads,
+                       float* params) {
+        std::vector<int64_t> to, from;
+        int64_t written = 0, read = 0;
+        for (const Layer& layer : layers.all) {
+            to.push_back(written), from.push_back(read);
+            written += layer.params(), read += layer.grads();
         }
+        parallel_for(static_cast<int64_t>(to.size()), 1, [&](int64_t l, int64_t, int) {
+            for (const LayerGradients* thread : threads)
+                if (thread) add(layers.all[l], thread->sums_.data() + from[l], params + to[l]);
+        });
     }
 
     TileBuffers tile;
 
   private:
+    static void add(const Layer& layer, const float* sums, float* params) {
+        const int in = layer.in.count, out = layer.out.count;
+        for (int first = 0; first < in; first += panel::LANES) {
+            const int lanes = in - first < panel::LANES ? in - first : panel::LANES;
+            const float* column = sums + int64_t(first) * out;
+            for (int o = 0; o < out; ++o)
+                for (int lane = 0; lane < lanes; ++lane)
+                    params[int64_t(o) * in + first + lane] += column[o * panel::LANES + lane];
+        }
+        const float* bias = sums + layer.grads() - int64_t(out) * VL;
+        for (int o = 0; o < out; ++o) params[layer.weights() + o] += hsum(load(bias + o * VL));
+    }
+
     static void add_bias_gradient(const float* g, int64_t stride, int out, int panels, float* db) {
         for (int p = 0; p < panels; ++p, g += stride)
             for (int o = 0; o < out; ++o) {

@@ -27,8 +27,13 @@ constexpr int64_t count(int64_t n) { return (n + LANES - 1) / LANES; }
 inline void pack(const float* a, int64_t row, int64_t col, int m, int k, float* packed) {
     for (int first = 0; first < m; first += ROWS) {
         const int rows = m - first < ROWS ? m - first : ROWS;
-        for (int i = 0; i < rows; ++i)
-            for (int j = 0; j < k; ++j) packed[j * rows + i] = a[(first + i) * row + j * col];
+        // In the order of `a` in memory: rows a power of two apart fall on the same cache lines.
+        if (row == 1)
+            for (int j = 0; j < k; ++j)
+                for (int i = 0; i < rows; ++i) packed[j * rows + i] = a[first + i + j * col];
+        else
+            for (int i = 0; i < rows; ++i)
+                for (int j = 0; j < k; ++j) packed[j * rows + i] = a[(first + i) * row + j * col];
         packed += int64_t(rows) * k;
     }
 }

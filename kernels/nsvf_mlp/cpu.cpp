@@ -7,6 +7,7 @@
 #include "nsvf_mlp/tile.h"
 #include "shared/export.h"
 #include "shared/parallel.h"
+#include "shared/tiles.h"
 
 namespace {
 
@@ -21,16 +22,6 @@ nk::NsvfMlpShape read_shape(const int64_t* numbers) {
     return {value[0], value[1], value[2], value[3], value[4], value[5], value[6]};
 }
 
-// Calls body(first sample, count, thread) for every tile.
-template <class Body>
-void for_each_tile(int64_t n, const Body& body) {
-    constexpr int64_t SAMPLES = NsvfMlpTile::SAMPLES;
-    nk::parallel_for((n + SAMPLES - 1) / SAMPLES, 1, [&](int64_t begin, int64_t end, int thread) {
-        for (int64_t first = begin * SAMPLES; first < end * SAMPLES; first += SAMPLES)
-            body(first, static_cast<int>(n - first < SAMPLES ? n - first : SAMPLES), thread);
-    });
-}
-
 }  // namespace
 
 // shape: the numbers of NsvfMlpConfig. rgb is not written without directions.
@@ -42,7 +33,7 @@ NK_EXPORT void nk_nsvf_mlp_forward(const float* table, const int32_t* corners,
     const NsvfSamples samples{table, corners, voxels, places, directions, ray_indices};
     const NsvfMlp net(read_shape(shape), params, directions != nullptr, false);
     std::vector<std::unique_ptr<NsvfMlpTile>> tiles(nk::num_threads());
-    for_each_tile(n, [&](int64_t first, int count, int thread) {
+    nk::for_each_tile(n, NsvfMlpTile::SAMPLES, nk::panel::LANES, [&](int64_t first, int count, int thread) {
         auto& tile = tiles[thread];
         if (!tile) tile = std::make_unique<NsvfMlpTile>(net);
         tile->encode(net, samples, first, count);
@@ -68,7 +59,7 @@ NK_EXPORT void nk_nsvf_mlp_backward(const float* table, const int32_t* corners,
     const NsvfMlp net(read_shape(shape), params, directions != nullptr, true);
     const int width = net.shape.embedding;
     std::vector<std::unique_ptr<Worker>> workers(nk::num_threads());
-    for_each_tile(n, [&](int64_t first, int count, int thread) {
+    nk::for_each_tile(n, NsvfMlpTile::SAMPLES, nk::panel::LANES, [&](int64_t first, int count, int thread) {
         auto& worker = workers[thread];
         if (!worker) worker = std::make_unique<Worker>(net);
         worker->tile.encode(net, samples, first, count);
@@ -76,8 +67,9 @@ NK_EXPORT void nk_nsvf_mlp_backward(const float* table, const int32_t* corners,
         worker->tile.backward(net, count, net.color ? d_rgb + 3 * first : nullptr, d_sigma + first,
                               worker->sums, d_embedding + first * width);
     });
-    for (const auto& worker : workers)
-        if (worker) worker->sums.reduce(d_params);
+    std::vector<const LayerGradients*> sums;
+    for (const auto& worker : workers) sums.push_back(worker ? &worker->sums : nullptr);
+    LayerGradients::reduce(net.layers, sums, d_params);
 
     const int64_t grain = (n_rows + nk::num_threads() - 1) / nk::num_threads();
     nk::parallel_for(n_rows, grain, [&](int64_t begin, int64_t end, int) {

@@ -17,8 +17,8 @@ from nerfkit.evaluate import background_colour, composite
 from nerfkit.fields.field import Field
 from nerfkit.fields.frame import render_frame
 from nerfkit.files import read_json, write_json
-from nerfkit.kernels import _native
 from nerfkit.metrics import psnr
+from nerfkit.threads import kernels_alone
 from nerfkit.training import checkpoint
 from nerfkit.training.config import FitConfig, data_folder
 from nerfkit.training.hull import Scene, find_scene
@@ -56,15 +56,10 @@ def fit(config: FitConfig, started: float | None = None) -> Path:
     _claim(folder, config.resume)
     if config.resume:
         config = config.with_stored(_stored(folder))
-    _native.num_threads()  # the kernels take their threads from torch's: before those are reduced
     with Reporter(folder) as reporter:
         run = _Fit(config, folder, started, reporter)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # two pools of threads would fight over the cores
-        try:
+        with kernels_alone():
             run.run()
-        finally:
-            torch.set_num_threads(threads)
     return folder
 
 

@@ -41,6 +41,11 @@ SPACING = 1 / 32
 FIRST_GUIDE = 100
 GRID, FULL_GRID = 2, 1  # points along an edge of a leaf; of very many leaves
 VERY_MANY = 1 << 16
+# Points outside the octree that are told to be empty, from where in the fit, how often, how much.
+EMPTY_POINTS = 256
+EMPTY_FROM = 0.25
+EMPTY_EVERY = 4
+EMPTY_WEIGHT = 0.01
 OCCUPIED_ALPHA = 0.02  # of the way through a leaf
 FEWEST_LEAVES = 64
 
@@ -133,7 +138,10 @@ class NerfLearner:
             batch.origins, batch.directions, background, config.least_light, generator
         )
         errors = [(seen.colors - targets).square().mean() for seen in (traced.coarse, traced.fine)]
-        gradients = torch.autograd.grad(sum(errors), networks)
+        loss = sum(errors)
+        if config.octree and progress >= EMPTY_FROM and number % EMPTY_EVERY == 0:
+            loss = loss + EMPTY_WEIGHT * self._left_outside(networks, generator)
+        gradients = torch.autograd.grad(loss, networks)
         rate = config.network_rate * rate_factor(progress, config.rate_decay)
         for name, network, gradient in zip(NETWORKS, networks, gradients, strict=True):
             adam_step_(
@@ -145,6 +153,20 @@ class NerfLearner:
                 step=number,
             )
         return Stepped(n_rays, traced.n_samples, traced.n_shaded, float(errors[1].detach()))
+
+    def _left_outside(self, networks: list[Tensor], generator: torch.Generator) -> Tensor:
+        """Mean density, in the scaled cube, at random points of the cube outside the octree.
+
+        Rays guided by the octree never look there, so nothing else says that it is empty; and an
+        octree of other leaves, or none, must show the same.
+        """
+        field = self.field
+        points = torch.rand(EMPTY_POINTS, 3, generator=generator) * field.limit.size
+        points = points + field.limit.box_min
+        points = points[~field.guide.contains(points)]
+        view, rays = torch.zeros(1, 3), torch.zeros(len(points), dtype=torch.int64)
+        sigmas = [field.evaluate(each, points, view, rays)[1].relu() for each in networks]
+        return torch.stack(sigmas).sum() / EMPTY_POINTS
 
     def restructure(self, number: int, say: Callable[[str], None]) -> bool:
         """Learn the octree from the coarse network, where that is due."""
