@@ -2,7 +2,7 @@
 
 python benchmarks/poses.py DATA OUT [--minutes 5] [--downscale 2] [--degrees 1] [--percent 1]
 
-DATA: a Blender set. Each training camera is turned by the angle about a random axis and moved by the
+DATA: a Blender set. Each training camera is turned by the angle about a random axis and moved by a
 part of its distance from the origin in a random direction; test cameras stay as they are, and all
 three runs are measured with `align`, for a scene may come out turned as a whole.
 """

@@ -23,6 +23,7 @@ from nerfkit.cameras import Cameras
 from nerfkit.colormap import to_uint8
 from nerfkit.data import Dataset, load_dataset
 from nerfkit.errors import NerfkitError
+from nerfkit.files import read_json
 from nerfkit.frames import write_png
 
 if TYPE_CHECKING:
@@ -36,7 +37,11 @@ TIMING = "wall time of rendering one view to an RGB tensor, after one view to wa
 
 
 def evaluate(
-    run: "Run", split: str = "test", images: Path | None = None, align: bool = False
+    run: "Run",
+    split: str = "test",
+    images: Path | None = None,
+    align: bool = False,
+    exposed: bool = False,
 ) -> dict:
     """Render every view of a split and compare it with its photograph.
 
@@ -46,6 +51,8 @@ def evaluate(
         images: folder to save the renders in, as PNG named like the photographs.
         align: let each camera find the place where its photograph fits best before measuring, as is
             usual for scenes fitted with refined poses (2104.06405); the default field alone.
+        exposed: show each view as bright as the training photographs next to it, and not as all of
+            them in the mean; what is measured against is not looked at.
 
     Returns:
         JSON-ready data: psnr, ssim, lpips (means over views), seconds_per_frame (median),
@@ -63,6 +70,7 @@ def evaluate(
     lpips, lpips_note = metrics.load_lpips()
     _seconds_to_render(run, dataset.cameras[views[0]])
     aligner = _aligner(run) if align else None
+    exposure = _exposure(run) if exposed else None
     per_view = []
     for view in track(views, "rendering", console=Console(file=sys.stderr), transient=True):
         truth = composite(dataset.images[view], colour)
@@ -70,6 +78,9 @@ def evaluate(
         if aligner is not None:
             camera = aligner.align(camera, truth, colour)
         image, seconds = _seconds_to_render(run, camera)
+        if exposure is not None:
+            gain, offset = exposure.predicted(run.train_cameras, camera)
+            image = (image * gain + offset).clamp(0, 1)
         mask = _mask(dataset, view)
         per_view.append(
             {
@@ -96,6 +107,7 @@ def evaluate(
         "downscale": downscale,
         "background": background,
         "aligned": align,
+        "exposed": exposed,
         "masked": any(_mask(dataset, view) is not None for view in views),
         "run": str(run.folder),
         "data": str(run.config["data"]),
@@ -160,6 +172,20 @@ def _aligner(run: "Run"):
     if not isinstance(run.field, FastField):
         raise NerfkitError(f"--align: {run.folder} is no run of the preset fast")
     return Aligner(run.field)
+
+
+def _exposure(run: "Run"):
+    from nerfkit.training.exposure import Exposure
+
+    path = run.folder / "exposures.json"
+    if not path.is_file():
+        raise NerfkitError(f"--exposed: {path} is missing: the run has one exposure for all views")
+    exposure = Exposure(len(run.train_cameras))
+    try:
+        exposure.recall(read_json(path))
+    except (KeyError, TypeError, ValueError) as error:
+        raise NerfkitError(f"{path}: not what nerfkit fit writes ({error!r})") from error
+    return exposure
 
 
 def _seconds_to_render(run: "Run", camera: Cameras) -> tuple[Tensor, float]:

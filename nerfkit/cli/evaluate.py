@@ -12,6 +12,7 @@ def evaluate(
     json: Annotated[Path | None, arg(metavar="FILE")] = None,
     images: Annotated[Path | None, arg(metavar="DIR")] = None,
     align: bool = False,
+    exposed: bool = False,
 ) -> None:
     """Measure a fitted scene.
 
@@ -22,13 +23,15 @@ def evaluate(
         images: save the rendered views as PNG in this folder.
         align: first move each camera to where its photograph fits best, as for scenes fitted with
             --refine-poses; preset fast alone.
+        exposed: show each view as bright as the photographs taken next to it (those fitted to), not
+            as all of them in the mean.
     """
     from nerfkit import files
     from nerfkit.evaluate import evaluate as measure
     from nerfkit.evaluate import print_table
     from nerfkit.run import Run
 
-    result = measure(Run.load(run), split=split, images=images, align=align)
+    result = measure(Run.load(run), split=split, images=images, align=align, exposed=exposed)
     print_table(result)
     if json is not None:
         files.write_json(json, result)

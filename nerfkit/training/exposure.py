@@ -16,10 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nerfkit.cameras import Cameras
 from nerfkit.errors import NerfkitError
 
 MEMORY = 0.99  # of the sums, a step
 PRIOR = 0.01  # variance of colours that a view must show for its own gain to count half
+NEIGHBOURS = 3
 MOST_GAIN, MOST_OFFSET = 2.0, 0.2
 
 
@@ -45,6 +47,26 @@ class Exposure:
         columns += [rendered**2, rendered * photographed]
         self._sums.mul_(MEMORY).index_add_(0, views, torch.stack(columns, 2))
         self._solve()
+
+    def predicted(self, given: Cameras, camera: Cameras) -> tuple[Tensor, Tensor]:
+        """Gain and offset [3] that a new photograph may have: those of the cameras most like it.
+
+        A camera that exposes by itself does so by what it sees, so its neighbours say it.
+
+        Args:
+            given: the N cameras.
+            camera: a `Cameras` of length one.
+        """
+        apart = (given.c2w[:, :, 3] - camera.c2w[0, :, 3]).norm(dim=1)
+        extent = (given.c2w[:, :, 3] - given.c2w[:, :, 3].mean(0)).norm(dim=1).max()
+        turned = 1 - given.c2w[:, :, 2] @ camera.c2w[0, :, 2]
+        nearest = (apart / extent.clamp_min(1e-12) + turned).topk(
+            min(NEIGHBOURS, len(given)), largest=False
+        )
+        share = (1 / (nearest.values + 1e-3)).float()
+        share = (share / share.sum())[:, None]
+        chosen = nearest.indices
+        return (self.gains[chosen] * share).sum(0), (self.offsets[chosen] * share).sum(0)
 
     def memory(self) -> dict[str, Any]:
         """For JSON."""

@@ -32,6 +32,7 @@ from nerfkit.training.surroundings import find_surroundings, resolve
 # Between checkpoints: at least this long, and this many times what the last one took.
 CHECKPOINT_SECONDS, CHECKPOINT_REST = 20.0, 40.0
 PREVIEWS = (0.1, 0.25, 0.5, 0.75)
+EXPOSURES = "exposures.json"
 POSE_SLACK = 0.03  # of an image: what poses that are to be refined may be wrong by
 FEWEST_VIEWS, FEW_VIEWS = 10, 50  # with fewer none is held out; none unless asked for
 DISK_BYTES_PER_SECOND = 150e6  # a guess, until a checkpoint has been timed
@@ -193,7 +194,11 @@ class _Fit:
     def _save(self) -> None:
         self.state.elapsed = self.budget.elapsed()
         checkpoint.save(self.folder, self.learner, self.generator, self.state)
-        poses = getattr(self.learner, "poses", None)  # the default field alone has any
+        # the default field alone has these
+        exposure = getattr(self.learner, "exposure", None)
+        if exposure is not None and self.config.scene != "bounded":
+            write_json(self.folder / EXPOSURES, exposure.memory())
+        poses = getattr(self.learner, "poses", None)
         if poses is not None:
             cameras = poses.cameras(self.pixels.cameras)
             write_json(self.folder / "cameras.json", cameras.to_dict())

@@ -24,7 +24,7 @@ DEPTH = 6  # of the first octree
 HALF = 0.45
 NEAR = 0.08  # in reaches
 # What few cameras see can be explained by anything: out it goes, where it is near.
-FEWEST_SEE, PART_SEE = 3, 0.1  # cameras, and part of them
+FEWEST_SEE, PART_SEE = 3, 0.05  # cameras, and part of them
 FAR = 1.5  # reaches: beyond, one camera is enough
 EDGE = 0.05  # of an image: a voxel that far outside it is in sight
 FLAT = 0.5  # most that cameras of a forward-facing scene are one before the other, in nears

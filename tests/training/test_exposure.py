@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sphere_run import cameras_around
 
 from nerfkit.errors import NerfkitError
 from nerfkit.training.exposure import Exposure
@@ -37,6 +38,15 @@ def test_the_mean_view_is_the_scene():
     exposure.learn(views, 0.7 * seen + 0.1, scene)  # all of them darker and greyer
     assert exposure.gains.log().mean(0).abs().max() < 1e-5
     assert exposure.offsets.mean(0).abs().max() < 0.01
+
+
+def test_a_new_photograph_is_exposed_like_those_next_to_it():
+    cameras = cameras_around(24)
+    exposure = Exposure(24)
+    exposure.gains[:] = torch.where(torch.arange(24) < 12, 0.9, 1.1)[:, None]
+    for index, wanted in ((5, 0.9), (18, 1.1)):
+        gain, offset = exposure.predicted(cameras, cameras[index])
+        assert torch.allclose(gain, torch.full((3,), wanted)) and not offset.any()
 
 
 def test_a_resumed_fit_knows_them():

@@ -138,7 +138,10 @@ def test_a_fit_shows_what_is_near_and_far(folder, tmp_path):
     run = Run.load(fit(config))
     assert run.config["scene"] == "unbounded"
     # measured 21.1: every other view is darker, and is compared as the mean view shows it
-    assert evaluate(run)["psnr"] > 18.5
+    mean = evaluate(run)["psnr"]
+    assert mean > 18.5
+    near = evaluate(run, exposed=True)
+    assert near["exposed"] and near["psnr"] > 18 and near["psnr"] != mean
     camera = load_dataset(folder, splits=("test",)).cameras[0]
     seen = run.render(camera, ["ray_distance", "opacity"])
     assert seen["opacity"].mean() > 0.95
