@@ -126,7 +126,8 @@ class Optimiser:
             weight_min=weight_min,
             pieces=pieces,
             grad_rays=grad_rays,
-            depths=batch.depths,
+            # along rays in the cube of normalised device coordinates lies another distance
+            depths=batch.depths if field.shape.ndc is None else None,
             depth_weight=depth_weight,
             distortion=distortion,
             **field.sampling(field.shape.step_voxels),
