@@ -94,7 +94,7 @@ class FitConfig:
     window, which is --ndc. By default found from the photographs: those with alpha show an object
     in a box, cameras beside each other a window."""
     distortion: float | None = None
-    """fast: weight of the spread of what a ray sees; by default 0.01 of an unbounded scene,
+    """fast: weight of the spread of what a ray sees; by default 0.002 of an unbounded,
     else 0."""
     exposure: bool = True
     """fast: whether photographs without alpha may differ in brightness and tint, each by a gain and
@@ -190,7 +190,7 @@ class FitConfig:
         """`distortion`, or its default."""
         if self.distortion is not None:
             return self.distortion
-        return 0.01 if self.scene == "unbounded" else 0.0
+        return 0.002 if self.scene == "unbounded" else 0.0
 
     @property
     def network_rate(self) -> float:
