@@ -94,7 +94,7 @@ class FitConfig:
     window, which is --ndc. By default found from the photographs: those with alpha show an object
     in a box, cameras beside each other a window."""
     distortion: float | None = None
-    """fast: weight of the spread of what a ray sees; by default 0.002 of an unbounded,
+    """fast: weight of the spread of what a ray sees; by default 0.002 of an unbounded scene,
     else 0."""
     exposure: bool = True
     """fast: whether photographs without alpha may differ in brightness and tint, each by a gain and
