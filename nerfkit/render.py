@@ -113,6 +113,7 @@ def _recipe(run: "Run", path: CameraPath, outputs: Sequence[str]) -> dict:
         "frames": len(path.cameras),
         "size": [int(path.cameras.width[0]), int(path.cameras.height[0])],
         "outputs": list(outputs),
+        "refined": getattr(run, "scale", None),
     }
 
 

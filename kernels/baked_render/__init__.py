@@ -15,9 +15,9 @@ from nerfkit.kernels import _backend
 from nerfkit.kernels.first_hit import check_rays
 from nerfkit.kernels.fused_render.reference import Rendered
 
-from .grid import RECORD, BakedGrid, Layout
+from .grid import BRICK, DETAIL, RECORD, BakedGrid, Fitted, Layout
 
-__all__ = ["BakedGrid", "Layout", "Rendered", "color_gradient_", "render_baked"]
+__all__ = ["BakedGrid", "Fitted", "Layout", "Rendered", "color_gradient_", "render_baked"]
 
 
 def render_baked(
@@ -38,10 +38,12 @@ def render_baked(
 ) -> Rendered:
     """Render rays; not differentiable.
 
-    sigma = density_scale * softplus(density + density_bias), density and colour components
-    interpolated trilinearly; rgb = sum_d (views @ harmonics(direction))_d component_d. Samples with
-    T < early_stop do not exist; those with w <= weight_min have the mean colour of the others on
-    their ray, which ends in the background if there are no others.
+    sigma = density_scale * softplus(density + density_bias), density and coefficients
+    interpolated trilinearly; rgb = sum_h harmonics(direction)_h coefficient_h + detail, the detail,
+    of fewer harmonics, interpolated between corners of half voxels. Samples with
+    T < early_stop do not exist, and the one before them stops what light is left; those with
+    w <= weight_min have the mean colour of the others on their ray, which ends in the background if
+    there are no others.
 
     Args:
         origins, directions: [R, 3], world axes; directions of unit length (not checked).
@@ -82,15 +84,13 @@ def render_baked(
 
 
 def color_gradient_(
-    grads: torch.Tensor,
-    touched: torch.Tensor,
+    components: Fitted,
+    details: Fitted,
     origins: torch.Tensor,
     directions: torch.Tensor,
     targets: torch.Tensor,
     background: torch.Tensor,
     grid: BakedGrid,
-    rows: torch.Tensor,
-    values: torch.Tensor,
     *,
     step: float,
     density_scale: float,
@@ -101,14 +101,12 @@ def color_gradient_(
     weight_min: float = 2e-3,
     backend: str | None = None,
 ) -> torch.Tensor:
-    """Squared error [R] of the rays' colours; its gradient by `values` is added to `grads`.
+    """Squared error [R] of the rays' colours; its gradients are added to both tables' `grads`.
 
     Args:
-        grads: [V, 16] float32, contiguous.
-        touched: [V] uint8, set to 1 where something was added.
+        components: values [V, 24] in place of the grid's records and levels.
+        details: values [F, 8] in place of the grid's bricks and their levels.
         targets: [R, 3]; background: [3].
-        rows: [M] int32, what row of `values` a record of the grid stands for.
-        values: [V, 16] float32, take the place of the grid's records and levels.
 
     Others as in `render_baked`.
 
@@ -119,20 +117,24 @@ def color_gradient_(
     for name, tensor, wanted in (
         ("targets", targets, origins.shape),
         ("background", background, (3,)),
-        ("rows", rows, grid.records.shape[:1]),
-        ("values", values, (len(values), RECORD)),
+        ("components.values", components.values, (len(components.values), RECORD)),
+        ("components.rows", components.rows, grid.records.shape[:1]),
+        ("details.values", details.values, (len(details.values), DETAIL)),
+        ("details.rows", details.rows, (len(grid.bricks), BRICK)),
     ):
         if tuple(tensor.shape) != tuple(wanted):
             raise ValueError(f"`{name}` must have shape {tuple(wanted)}, got {tuple(tensor.shape)}")
-    if rows.dtype != torch.int32:
-        raise ValueError(f"`rows` must be int32, got {rows.dtype}")
+    for name, table in (("components", components), ("details", details)):
+        if table.rows.dtype != torch.int32:
+            raise ValueError(f"`{name}.rows` must be int32, got {table.rows.dtype}")
+        values = table.values
+        _check_buffer(f"{name}.grads", table.grads, values.shape, values.dtype)
+        _check_buffer(f"{name}.touched", table.touched, values.shape[:1], torch.uint8)
     if not step > 0:
         raise ValueError(f"`step` must be positive, got {step}")
-    _check_buffer("grads", grads, values.shape, values.dtype)
-    _check_buffer("touched", touched, values.shape[:1], torch.uint8)
     with torch.no_grad():
         return _implementation(origins, backend).color_gradient_(
-            *(grads, touched, origins, directions, targets, background, grid, rows, values),
+            *(components, details, origins, directions, targets, background, grid),
             step=step,
             density_scale=density_scale,
             density_bias=density_bias,

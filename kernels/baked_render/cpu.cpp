@@ -11,80 +11,153 @@ namespace {
 using namespace nk::baked;
 using nk::vf8;
 
-// Weighted sums of records.
+// Weighted sums of records. A sample's bytes are asked for when it is met and read at the ray's end:
+// they are seldom in the cache.
 struct Bytes {
+    struct Sample {
+        const uint8_t *brick, *ranks, *block;
+        float weight;
+        Half half;
+        vf8 share;   // of this sample and those after it in the same voxel
+        bool first;  // in its voxel
+    };
+    static constexpr int MOST = 64;
     const Scene& s;
-    const uint8_t* records;
+    const uint8_t *records, *bricks;
     float weight = 0.f;
-    vf8 sum[2] = {};
+    vf8 sum[3] = {}, detail = {};
+    Sample waiting[MOST];
+    int count = 0, latest = 0;
 
-    void clear() { weight = 0.f, sum[0] = sum[1] = vf8{}; }
+    void clear() { weight = 0.f, sum[0] = sum[1] = sum[2] = detail = vf8{}; }
 
-    void operator()(int64_t place, int32_t corner, float w, float fx, float fy, float fz) {
+    void operator()(int64_t place, int32_t voxel, int32_t corner, float w, float fx, float fy,
+                    float fz) {
         weight += w;
+        if (count == MOST) read();
+        Sample& sample = waiting[count];
+        sample.half = Half(fx, fy, fz);
+        sample.weight = w;
+        sample.ranks = s.ranks + place * ROW + corner;
         const vf8 share = shares(w, fx, fy, fz);
-        const uint8_t* ranks = s.ranks + place * ROW + corner;
-        const uint8_t* block = records + static_cast<int64_t>(s.first[place]) * RECORD;
-        for (int c = 0; c < 8; ++c) {
-            const uint8_t* record = block + ranks[OFFSET[c]] * RECORD;
-            sum[0] += share[c] * nk::baked::load_bytes(record);
-            sum[1] += share[c] * nk::baked::load_bytes(record + 8);
+        sample.first = !count || waiting[latest].ranks != sample.ranks;
+        if (sample.first) {
+            latest = count;
+            sample.share = share;
+            sample.block = records + static_cast<int64_t>(s.first[place]) * RECORD;
+            __builtin_prefetch(sample.ranks);
+        } else {
+            waiting[latest].share += share;
         }
+        sample.brick = bricks + (brick_of(s, place, voxel) * BRICK + sample.half.corner) * DETAIL;
+        __builtin_prefetch(sample.brick);
+        __builtin_prefetch(sample.brick + (Half::PAIR[3] + 1) * DETAIL);
+        ++count;
+    }
+
+    void read() {
+        for (int n = 0; n < count; ++n) {
+            const Sample& sample = waiting[n];
+            const float* f = sample.half.f;
+            const Pairs pairs(sample.weight, f[1], f[2]);
+            const float x1 = f[0], x0 = 1.f - x1;
+            for (int p = 0; p < 4; ++p) {
+                const uint8_t* pair = sample.brick + Half::PAIR[p] * DETAIL;
+                detail += pairs.y[p] * (x0 * nk::baked::load_bytes(pair) +
+                                        x1 * nk::baked::load_bytes(pair + DETAIL));
+            }
+            if (!sample.first) continue;
+            for (int c = 0; c < 8; ++c) {
+                const uint8_t* record = sample.block + sample.ranks[OFFSET[c]] * RECORD;
+                for (int i = 0; i < 3; ++i)
+                    sum[i] += sample.share[c] * nk::baked::load_bytes(record + 8 * i);
+            }
+        }
+        count = 0;
     }
 };
 
-// What the components weigh in a direction.
-void component_weights(const float* views, const float* direction, float* weights) {
-    float harmonics[HARMONICS];
-    nk::sh_basis(direction[0], direction[1], direction[2], BANDS, harmonics);
-    for (int d = 0; d < COMPONENTS; ++d) {
-        weights[d] = 0.f;
-        for (int h = 0; h < HARMONICS; ++h) weights[d] += views[d * HARMONICS + h] * harmonics[h];
+// RGB of a record and a detail in a direction with these harmonics.
+void weigh(const float* harmonics, const float* record, const float* detail, float* rgb) {
+    float grey = 0.f;
+    for (int i = 0; i < GREYS; ++i) grey += harmonics[1 + i] * detail[3 + i];
+    for (int d = COLOURED; d < HARMONICS; ++d) grey += harmonics[d] * record[2 * COLOURED + d];
+    for (int a = 0; a < 3; ++a) {
+        rgb[a] = detail[a] + grey;
+        for (int d = 0; d < COLOURED; ++d) rgb[a] += harmonics[d] * record[3 * d + a];
     }
 }
 
 // Unshaded samples have the mean colour of the others; where there are no others none is seen.
-void finish(const Bytes& bytes, float opacity, const float* levels, const float* views,
+void finish(const Bytes& bytes, float opacity, const float* levels, const float* detail_levels,
             const float* direction, const float* background, float* color) {
     const bool any = bytes.weight > 0.f;
     const float behind = any ? 1.f - opacity : 1.f;
     for (int a = 0; a < 3; ++a) color[a] = background ? behind * background[a] : 0.f;
     if (!any) return;
-    float weights[COMPONENTS], sums[RECORD];
-    component_weights(views, direction, weights);
+    float harmonics[HARMONICS], sums[RECORD];
+    nk::sh_basis(direction[0], direction[1], direction[2], BANDS, harmonics);
     std::memcpy(sums, bytes.sum, sizeof sums);
     const float mean = 1.f / bytes.weight;
-    for (int d = 0; d < COMPONENTS; ++d)
-        for (int a = 0; a < 3; ++a) {
-            const int c = d * 3 + a;
-            color[a] += opacity * weights[d] * (levels[c] + levels[RECORD + c] * mean * sums[c]);
-        }
+    for (int c = 0; c < RECORD; ++c) sums[c] = levels[c] + levels[RECORD + c] * mean * sums[c];
+    float rgb[3], fine[DETAIL];
+    for (int i = 0; i < DETAIL; ++i)
+        fine[i] = detail_levels[i] + detail_levels[DETAIL + i] * mean * bytes.detail[i];
+    weigh(harmonics, sums, fine, rgb);
+    for (int a = 0; a < 3; ++a) color[a] += opacity * rgb[a];
 }
+
+// A table of colours that is fitted, C values a row.
+template <int C>
+struct Table {
+    const float* values;
+    const int32_t* rows;
+    uint8_t* locks;
+    float* grads;
+    uint8_t* touched;
+
+    // Adds share * change to the gradient of a row.
+    void add(int64_t row, float share, const float* change) const {
+        while (__atomic_exchange_n(locks + row, 1, __ATOMIC_ACQUIRE)) continue;
+        float* grad = grads + row * C;
+        for (int i = 0; i < C; ++i) grad[i] += share * change[i];
+        touched[row] = 1;
+        __atomic_store_n(locks + row, 0, __ATOMIC_RELEASE);
+    }
+};
 
 // Samples of a ray, with the rows of their corners.
 struct Samples {
     struct Sample {
-        int32_t rows[8];
-        vf8 share;
+        int32_t rows[8], detail_rows[8];
+        vf8 share, detail_share;
     };
     const Scene& s;
-    const int32_t* rows;
-    const float* values;
+    Table<RECORD> components;
+    Table<DETAIL> details;
     std::vector<Sample> all{};
-    float weight = 0.f;
-    vf8 sum[2] = {};
+    float weight = 0.f, sum[RECORD] = {}, detail[DETAIL] = {};
 
-    void clear() { all.clear(), weight = 0.f, sum[0] = sum[1] = vf8{}; }
+    void clear() {
+        all.clear(), weight = 0.f;
+        std::fill(sum, sum + RECORD, 0.f), std::fill(detail, detail + DETAIL, 0.f);
+    }
 
-    void operator()(int64_t place, int32_t corner, float w, float fx, float fy, float fz) {
+    void operator()(int64_t place, int32_t voxel, int32_t corner, float w, float fx, float fy,
+                    float fz) {
         weight += w;
+        const Half half(fx, fy, fz);
+        const int32_t* brick = details.rows + brick_of(s, place, voxel) * BRICK + half.corner;
         Sample sample;
         sample.share = shares(w, fx, fy, fz);
+        sample.detail_share = shares(w, half.f[0], half.f[1], half.f[2]);
         for (int c = 0; c < 8; ++c) {
-            sample.rows[c] = rows[s.first[place] + s.ranks[place * ROW + corner + OFFSET[c]]];
-            vf8 record[2];
-            std::memcpy(record, values + static_cast<int64_t>(sample.rows[c]) * RECORD, sizeof record);
-            sum[0] += sample.share[c] * record[0], sum[1] += sample.share[c] * record[1];
+            sample.rows[c] = components.rows[s.first[place] + s.ranks[place * ROW + corner + OFFSET[c]]];
+            sample.detail_rows[c] = brick[Half::PAIR[c / 2] + c % 2];
+            const float* record = components.values + static_cast<int64_t>(sample.rows[c]) * RECORD;
+            const float* fine = details.values + static_cast<int64_t>(sample.detail_rows[c]) * DETAIL;
+            for (int i = 0; i < RECORD; ++i) sum[i] += sample.share[c] * record[i];
+            for (int i = 0; i < DETAIL; ++i) detail[i] += sample.detail_share[c] * fine[i];
         }
         all.push_back(sample);
     }
@@ -92,12 +165,12 @@ struct Samples {
 
 Scene scene_of(int64_t resolution, const int32_t* places, const uint8_t* distances,
                const uint64_t* words, const int16_t* density, const uint8_t* ranks,
-               const int32_t* first, const float* settings) {
+               const int32_t* first, const int32_t* first_brick, const float* settings) {
     Scene s{};
     s.resolution = static_cast<int32_t>(resolution);
     s.n = static_cast<int32_t>((resolution + 3) / 4);
     s.places = places, s.distances = distances, s.words = words, s.density = density;
-    s.ranks = ranks, s.first = first;
+    s.ranks = ranks, s.first = first, s.first_brick = first_brick;
     std::copy(settings, settings + 3, s.box_min);
     s.voxel = settings[3];
     s.step = settings[8], s.near = settings[9], s.far = settings[10];
@@ -113,15 +186,16 @@ void march(const Scene& s, const float* origins, int64_t stride, const float* di
     Tile tile;
     tile.load(s, origins + begin * stride, stride, directions + begin * 3, end - begin);
     const float empty = tile.skip(s, 0, end - begin, 0.f);
-    float start = empty;
+    int32_t first[TILE];
     for (int64_t i = 0; i < end - begin; ++i) {
-        if (i % SMALL_TILE == 0)
-            start = tile.skip(s, i, std::min(i + SMALL_TILE, end - begin), empty);
+        if (i % SMALL_TILE == 0) {
+            const int64_t last = std::min(i + SMALL_TILE, end - begin);
+            tile.advance(s, i, last, tile.skip(s, i, last, empty), first);
+        }
         shade.clear();
         nk::baked::Seen seen;
-        if (start < tile.t_out[i])
-            seen = March<Shade>(s, tile, i, shade)
-                       .run(std::max(start, tile.t_in[i]), tile.t_out[i]);
+        if (first[i] >= 0)
+            seen = March<Shade>(s, tile, i, shade).run(first[i], tile.t_out[i]);
         each(begin + i, seen);
     }
 }
@@ -132,15 +206,18 @@ NK_EXPORT void nk_baked_render_forward(
     const float* origins, int64_t origin_stride, const float* directions, const float* background,
     int64_t background_stride, int64_t n_rays, int64_t resolution, const int32_t* places,
     const uint8_t* distances, const uint64_t* words, const int16_t* density, const uint8_t* ranks,
-    const int32_t* first, const uint8_t* records, const float* levels, const float* views,
-    const float* settings, float* max_weights, float* colors, float* depths, float* opacities) {
-    Scene s = scene_of(resolution, places, distances, words, density, ranks, first, settings);
+    const int32_t* first, const int32_t* first_brick, const uint8_t* records, const float* levels,
+    const uint8_t* bricks, const float* detail_levels, const float* settings,
+    float* max_weights, float* colors, float* depths, float* opacities) {
+    Scene s = scene_of(resolution, places, distances, words, density, ranks, first, first_brick,
+                       settings);
     s.max_weights = max_weights;
     nk::parallel_for(n_rays, TILE, [&](int64_t begin, int64_t end, int) {
-        Bytes bytes{s, records};
+        Bytes bytes{s, records, bricks};
         march(s, origins, origin_stride, directions, begin, end, bytes,
               [&](int64_t r, const nk::baked::Seen& seen) {
-                  finish(bytes, seen.opacity, levels, views, directions + r * 3,
+                  bytes.read();
+                  finish(bytes, seen.opacity, levels, detail_levels, directions + r * 3,
                          background ? background + r * background_stride : nullptr, colors + r * 3);
                   depths[r] = seen.depth, opacities[r] = seen.opacity;
               });
@@ -151,39 +228,41 @@ NK_EXPORT void nk_baked_render_gradient(
     const float* origins, const float* directions, const float* background, const float* targets,
     int64_t n_rays, int64_t resolution, const int32_t* places, const uint8_t* distances,
     const uint64_t* words, const int16_t* density, const uint8_t* ranks, const int32_t* first,
-    const int32_t* rows, const float* values, const float* views, const float* settings,
-    uint8_t* locks, float* grads, uint8_t* touched, float* losses) {
-    const Scene s = scene_of(resolution, places, distances, words, density, ranks, first, settings);
+    const int32_t* first_brick, const float* settings, const float* values,
+    const int32_t* rows, uint8_t* locks, float* grads, uint8_t* touched,
+    const float* detail_values, const int32_t* detail_rows, uint8_t* detail_locks,
+    float* detail_grads, uint8_t* detail_touched, float* losses) {
+    const Scene s = scene_of(resolution, places, distances, words, density, ranks, first,
+                             first_brick, settings);
+    const Table<RECORD> components{values, rows, locks, grads, touched};
+    const Table<DETAIL> details{detail_values, detail_rows, detail_locks, detail_grads,
+                                detail_touched};
     nk::parallel_for(n_rays, TILE, [&](int64_t begin, int64_t end, int) {
-        Samples samples{s, rows, values};
+        Samples samples{s, components, details};
         march(s, origins, 3, directions, begin, end, samples,
               [&](int64_t r, const nk::baked::Seen& seen) {
             const bool any = samples.weight > 0.f;
-            float weights[COMPONENTS], sums[RECORD], error[3], step[RECORD] = {};
-            component_weights(views, directions + r * 3, weights);
-            std::memcpy(sums, samples.sum, sizeof sums);
+            float harmonics[HARMONICS], rgb[3], step[RECORD] = {}, fine[DETAIL] = {};
+            const float* v = directions + r * 3;
+            nk::sh_basis(v[0], v[1], v[2], BANDS, harmonics);
+            weigh(harmonics, samples.sum, samples.detail, rgb);
             const float scale = any ? seen.opacity / samples.weight : 0.f;
             const float behind = any ? 1.f - seen.opacity : 1.f;
             losses[r] = 0.f;
             for (int a = 0; a < 3; ++a) {
-                error[a] = behind * background[a] - targets[r * 3 + a];
-                for (int d = 0; d < COMPONENTS; ++d)
-                    error[a] += scale * weights[d] * sums[d * 3 + a];
-                losses[r] += error[a] * error[a];
-                for (int d = 0; d < COMPONENTS; ++d) step[d * 3 + a] = 2.f * scale * weights[d] * error[a];
+                const float error = behind * background[a] - targets[r * 3 + a] +
+                                    scale * rgb[a];
+                losses[r] += error * error;
+                fine[a] = 2.f * scale * error;
+                for (int i = 0; i < GREYS; ++i) fine[3 + i] += harmonics[1 + i] * fine[a];
+                for (int d = 0; d < COLOURED; ++d) step[d * 3 + a] = harmonics[d] * fine[a];
+                for (int d = COLOURED; d < HARMONICS; ++d)
+                    step[2 * COLOURED + d] += harmonics[d] * fine[a];
             }
-            vf8 change[2];
-            std::memcpy(change, step, sizeof change);
             for (const auto& sample : samples.all)
                 for (int c = 0; c < 8; ++c) {
-                    const int64_t row = sample.rows[c];
-                    while (__atomic_exchange_n(locks + row, 1, __ATOMIC_ACQUIRE)) continue;
-                    vf8 grad[2];
-                    std::memcpy(grad, grads + row * RECORD, sizeof grad);
-                    grad[0] += sample.share[c] * change[0], grad[1] += sample.share[c] * change[1];
-                    std::memcpy(grads + row * RECORD, grad, sizeof grad);
-                    touched[row] = 1;
-                    __atomic_store_n(locks + row, 0, __ATOMIC_RELEASE);
+                    components.add(sample.rows[c], sample.share[c], step);
+                    details.add(sample.detail_rows[c], sample.detail_share[c], fine);
                 }
         });
     });

@@ -5,7 +5,7 @@ import torch
 from nerfkit.kernels import _native
 from nerfkit.kernels.fused_render.reference import Rendered
 
-from .grid import BakedGrid
+from .grid import BakedGrid, Fitted
 
 FAR_AWAY = 3e38  # stands for infinity, which the compiled code does not know
 
@@ -29,22 +29,21 @@ def render_baked(
         "nk_baked_render_forward",
         *(origins, origin_stride, directions.contiguous(), background, background_stride, n_rays),
         *_scene(grid),
-        *(grid.records, grid.levels, grid.views, _settings(grid, **sampling), max_weights),
+        *(grid.records, grid.levels, grid.bricks, grid.detail_levels),
+        *(_settings(grid, **sampling), max_weights),
         *(colors, depths, opacities),
     )
     return Rendered(colors, depths, opacities)
 
 
 def color_gradient_(
-    grads: torch.Tensor,
-    touched: torch.Tensor,
+    components: Fitted,
+    details: Fitted,
     origins: torch.Tensor,
     directions: torch.Tensor,
     targets: torch.Tensor,
     background: torch.Tensor,
     grid: BakedGrid,
-    rows: torch.Tensor,
-    values: torch.Tensor,
     **sampling: float,
 ) -> torch.Tensor:
     """Same function as the reference, float32 only."""
@@ -53,18 +52,23 @@ def color_gradient_(
         directions=directions,
         targets=targets,
         background=background,
-        values=values,
+        components=components.values,
+        details=details.values,
     )
     losses = torch.empty(len(origins))
-    locks = torch.zeros(len(values), dtype=torch.uint8)
     _native.call(
         "nk_baked_render_gradient",
         *(origins.contiguous(), directions.contiguous(), background.contiguous()),
-        *(targets.contiguous(), len(origins), *_scene(grid), rows.contiguous()),
-        *(values.contiguous(), grid.views, _settings(grid, **sampling), locks),
-        *(grads, touched, losses),
+        *(targets.contiguous(), len(origins), *_scene(grid)),
+        *(_settings(grid, **sampling), *_table(components), *_table(details), losses),
     )
     return losses
+
+
+def _table(fitted: Fitted) -> tuple[torch.Tensor, ...]:
+    locks = torch.zeros(len(fitted.values), dtype=torch.uint8)
+    values, rows = fitted.values.contiguous(), fitted.rows.contiguous()
+    return values, rows, locks, fitted.grads, fitted.touched
 
 
 def _rows(values: torch.Tensor) -> tuple[torch.Tensor, int]:
@@ -79,7 +83,7 @@ def _rows(values: torch.Tensor) -> tuple[torch.Tensor, int]:
 def _scene(grid: BakedGrid) -> tuple[object, ...]:
     return (
         *(grid.resolution, grid.places, grid.distances, grid.words),
-        *(grid.density, grid.ranks, grid.first),
+        *(grid.density, grid.ranks, grid.first, grid.first_brick),
     )
 
 

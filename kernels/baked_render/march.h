@@ -1,5 +1,4 @@
-// Rays through a baked scene: empty space is skipped for tiles of rays together, then VL lattice
-// points of one block are looked at together. Layout of the scene: grid.py.
+// One ray through a baked scene, VL lattice points of one block at a time.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -9,137 +8,10 @@
 #include <immintrin.h>
 #endif
 
+#include "baked_render/tile.h"
 #include "shared/simd.h"
 
 namespace nk::baked {
-
-constexpr int64_t TILE = 64, SMALL_TILE = 16;  // rays
-constexpr int64_t ROW = 128;                   // corners a block takes in memory
-constexpr int RECORD = 16;                     // values a corner
-constexpr int COMPONENTS = 5;                  // of RGB
-constexpr int BANDS = 4, HARMONICS = 16;
-constexpr int32_t OFFSET[8] = {0, 1, 5, 6, 25, 26, 30, 31};  // a voxel's corners in a block
-
-// exp(-sigma step) by raw density, linear between entries: faster than exp, log and exp. The error
-// is below 1e-6.
-class Transparency {
-  public:
-    void tabulate(float density_scale, float step, float raw_low, float raw_scale) {
-        // Below LOW softplus(x) is exp(x), 3e-6 at most; above `high` nothing passes.
-        const float thick = density_scale * step, high = std::max(16.f / thick, 1.f) + 1.f;
-        per_raw_ = (SIZE - 1) / (high - LOW);
-        for (int i = 0; i <= SIZE; ++i) {
-            const double x = LOW + i / static_cast<double>(per_raw_);
-            keep_[i] = static_cast<float>(std::exp(-thick * (x > 30 ? x : std::log1p(std::exp(x)))));
-        }
-        base_ = (raw_low - LOW) * per_raw_, scale_ = raw_scale * per_raw_;
-    }
-    // Place in the table of stored densities q.
-    vf place(vf q) const {
-        return min(max(base_ + scale_ * q, vf{}), splat(static_cast<float>(SIZE) - 1.001f));
-    }
-    float at(float place) const {
-        const int32_t i = static_cast<int32_t>(place);
-        return keep_[i] + (place - static_cast<float>(i)) * (keep_[i + 1] - keep_[i]);
-    }
-
-  private:
-    static constexpr int SIZE = 8192;
-    static constexpr float LOW = -13.f;
-    float keep_[SIZE + 1], per_raw_, base_, scale_;
-};
-
-struct Scene {
-    int32_t resolution, n;  // voxels, blocks along an axis
-    const int32_t* places;
-    const uint8_t* distances;
-    const uint64_t* words;
-    const int16_t* density;
-    const uint8_t* ranks;
-    const int32_t* first;
-    float box_min[3], voxel;
-    float step, near, far, early_stop, weight_min;
-    float* max_weights;  // or null
-    Transparency transparency;
-
-    int64_t flat(const int32_t* block) const {
-        return (static_cast<int64_t>(block[2]) * n + block[1]) * n + block[0];
-    }
-    int32_t cell(float p) const {
-        return static_cast<int32_t>(std::min(std::max(p, 0.f), static_cast<float>(resolution) - 0.5f));
-    }
-};
-
-// Rays in voxels from the lowest corner, and where each is in the cube.
-struct Tile {
-    float o[3][TILE], d[3][TILE], t_in[TILE], t_out[TILE];
-
-    void load(const Scene& s, const float* origins, int64_t stride, const float* directions,
-              int64_t count) {
-        const float per_voxel = 1.f / s.voxel, top = static_cast<float>(s.resolution);
-        for (int64_t i = 0; i < TILE; ++i) t_in[i] = s.near, t_out[i] = s.far;
-        for (int a = 0; a < 3; ++a) {
-            for (int64_t i = 0; i < count; ++i) {
-                o[a][i] = (origins[i * stride + a] - s.box_min[a]) * per_voxel;
-                d[a][i] = directions[i * 3 + a] * per_voxel;
-            }
-            for (int64_t i = 0; i < count; ++i) {
-                const float p = o[a][i], v = d[a][i];
-                const bool parallel = std::fabs(v) < 1e-12f;
-                const float inverse = 1.f / (parallel ? 1.f : v);
-                const float t0 = -p * inverse, t1 = (top - p) * inverse;
-                const float outside = p < 0.f ? 3e38f : p >= top ? 3e38f : 0.f;
-                t_in[i] = std::max(t_in[i], parallel ? outside : std::min(t0, t1));
-                t_out[i] = std::min(t_out[i], parallel ? 3e38f : std::max(t0, t1));
-            }
-        }
-    }
-
-    // No ray of begin .. end - 1 meets anything from t = `start` to the distance returned.
-    //
-    // All are as close to their mean ray as a + b t, and the distances are of whole blocks.
-    float skip(const Scene& s, int64_t begin, int64_t end, float start) const {
-        float first = 3e38f, last = 0.f;
-        for (int64_t i = begin; i < end; ++i) {
-            const bool inside = t_in[i] < t_out[i];
-            first = std::min(first, inside ? t_in[i] : 3e38f);
-            last = std::max(last, inside ? t_out[i] : 0.f);
-        }
-        float t = std::max(start, first);
-        if (!(t < last)) return 3e38f;
-        float origin[3], direction[3], a = 0.f, b = 0.f, fastest = 0.f;
-        for (int x = 0; x < 3; ++x) {
-            const Range from = range(o[x] + begin, end - begin), to = range(d[x] + begin, end - begin);
-            origin[x] = 0.5f * (from.low + from.high), direction[x] = 0.5f * (to.low + to.high);
-            a = std::max(a, 0.5f * (from.high - from.low));
-            b = std::max(b, 0.5f * (to.high - to.low));
-            fastest = std::max(fastest, std::fabs(direction[x]));
-        }
-        const float least = 2.f / fastest, speed = 1.f / (fastest + b);
-        while (t < last) {
-            int32_t block[3];
-            for (int x = 0; x < 3; ++x) block[x] = s.cell(origin[x] + t * direction[x]) >> 2;
-            const float room = static_cast<float>(s.distances[s.flat(block)] * 4 - 4) - 0.01f;
-            const float ahead = (room - a - b * t) * speed;
-            if (!(ahead > least)) return t;
-            t += ahead;
-        }
-        return 3e38f;
-    }
-
-  private:
-    struct Range {
-        float low, high;
-    };
-    static Range range(const float* values, int64_t count) {
-        Range found{values[0], values[0]};
-        for (int64_t i = 1; i < count; ++i) {
-            found.low = std::min(found.low, values[i]);
-            found.high = std::max(found.high, values[i]);
-        }
-        return found;
-    }
-};
 
 // Two neighbouring densities in one load.
 inline vi load_pairs(const int16_t* row, vi corner) {
@@ -157,26 +29,12 @@ inline vf blend(vi pairs, vf fx) {
     return low + fx * (high - low);
 }
 
-// Bit i: the lowest bit of lane i.
-inline uint32_t lane_bits(vi v) {
-#if defined(__AVX2__) && !defined(__AVX512F__)
-    vf sign;
-    v <<= 31;
-    std::memcpy(&sign, &v, sizeof sign);
-    return static_cast<uint32_t>(__builtin_ia32_movmskps256(sign));
-#else
-    uint32_t bits = 0;
-    for (int i = 0; i < VL; ++i) bits |= static_cast<uint32_t>(v[i] & 1) << i;
-    return bits;
-#endif
-}
-
 struct Seen {
     float transmittance = 1.f, depth = 0.f, opacity = 0.f;
 };
 
-// One ray, from t = `start` on; shade(place, corner, weight, fx, fy, fz) is called for every sample
-// that weighs more than weight_min: `corner` is its voxel's lowest in the block at `place`.
+// One ray, from lattice point k on; shade(place, voxel, corner, weight, fx, fy, fz) is called for every
+// sample that weighs more than weight_min: `corner` is its voxel's lowest in the block at `place`.
 template <class Shade>
 class March {
   public:
@@ -186,7 +44,7 @@ class March {
           o_{tile.o[0][i], tile.o[1][i], tile.o[2][i]},
           d_{tile.d[0][i], tile.d[1][i], tile.d[2][i]} {}
 
-    Seen run(float start, float t_out) {
+    Seen run(int64_t k, float t_out) {
         float inverse[3], ahead[3], behind[3];
         for (int a = 0; a < 3; ++a) {
             const bool parallel = std::fabs(d_[a]) < 1e-12f;
@@ -197,7 +55,6 @@ class March {
             if (parallel) ahead[a] = 0.f;
         }
         const float per_step = 1.f / s_.step;
-        int64_t k = std::max<int64_t>(index(start * per_step), 0);
         // An integer end, so that a march ends whatever the ray: NaN, infinite, of no direction.
         const float end = std::ceil(t_out * per_step - 0.5f);
         const int64_t k_end = end < 1e9f ? static_cast<int64_t>(end) : 0;
@@ -271,8 +128,12 @@ class March {
                 float& most = s_.max_weights[place * 64 + voxel[i]];
                 most = std::max(most, weight);
             }
-            if (weight > s_.weight_min) shade_(place, corner[i], weight, f[0][i], f[1][i], f[2][i]);
-            if (seen_.transmittance < s_.early_stop) return;
+            if (weight > s_.weight_min) shade_(place, voxel[i], corner[i], weight, f[0][i], f[1][i], f[2][i]);
+            if (seen_.transmittance < s_.early_stop) {  // what is left is not seen to pass
+                seen_.depth += seen_.transmittance * t[i];
+                seen_.opacity += seen_.transmittance;
+                return;
+            }
         }
     }
 
@@ -295,12 +156,38 @@ inline vf8 load_bytes(const uint8_t* p) {
 #endif
 }
 
+// The weights of the four pairs of corners that differ in x, at a place in a cell.
+struct Pairs {
+    Pairs(float weight, float fy, float fz) {
+        const float z1 = weight * fz, z0 = weight - z1;
+        y[1] = z0 * fy, y[0] = z0 - y[1], y[3] = z1 * fy, y[2] = z1 - y[3];
+    }
+    float y[4];
+};
+
 // The weights of a voxel's corners at a place in it.
 inline vf8 shares(float weight, float fx, float fy, float fz) {
-    const float z1 = weight * fz, z0 = weight - z1;
-    const float y1 = z0 * fy, y0 = z0 - y1, y3 = z1 * fy, y2 = z1 - y3;
+    const Pairs p(weight, fy, fz);
     const float x0 = 1.f - fx;
-    return vf8{y0, y0, y1, y1, y2, y2, y3, y3} * vf8{x0, fx, x0, fx, x0, fx, x0, fx};
+    return vf8{p.y[0], p.y[0], p.y[1], p.y[1], p.y[2], p.y[2], p.y[3], p.y[3]} *
+           vf8{x0, fx, x0, fx, x0, fx, x0, fx};
+}
+
+// The half voxel at a place in a voxel: its lowest corner in the brick, and the place in it.
+struct Half {
+    Half() = default;
+    Half(float fx, float fy, float fz) : f{2.f * fx, 2.f * fy, 2.f * fz} {
+        constexpr int32_t stride[3] = {1, 3, 9};
+        for (int a = 0; a < 3; ++a)
+            if (f[a] >= 1.f) corner += stride[a], f[a] -= 1.f;
+    }
+    static constexpr int32_t PAIR[4] = {0, 3, 9, 12};  // the lower corner of each
+    int32_t corner = 0;
+    float f[3];
+};
+
+inline int64_t brick_of(const Scene& s, int64_t place, int32_t voxel) {
+    return s.first_brick[place] + __builtin_popcountll(s.words[place] & ((uint64_t{1} << voxel) - 1));
 }
 
 }  // namespace nk::baked

@@ -7,7 +7,7 @@ from nerfkit.kernels.encodings.reference import spherical_harmonics
 from nerfkit.kernels.first_hit.reference import lattice_points
 from nerfkit.kernels.fused_render.reference import Rendered
 
-from .grid import BANDS, COMPONENTS, BakedGrid
+from .grid import BANDS, DETAIL, BakedGrid, Fitted, channels, detail_channels
 
 
 class _Voxels:
@@ -46,29 +46,31 @@ def render_baked(
 ) -> Rendered:
     """See `nerfkit.kernels.baked_render.render_baked`."""
     values = grid.levels[0] + grid.levels[1] * grid.records
-    return _render(origins, directions, grid, values, background, max_weights, **sampling)
+    details = grid.detail_levels[0] + grid.detail_levels[1] * grid.bricks
+    return _render(origins, directions, grid, values, details, background, max_weights, **sampling)
 
 
 def color_gradient_(
-    grads: torch.Tensor,
-    touched: torch.Tensor,
+    components: Fitted,
+    details: Fitted,
     origins: torch.Tensor,
     directions: torch.Tensor,
     targets: torch.Tensor,
     background: torch.Tensor,
     grid: BakedGrid,
-    rows: torch.Tensor,
-    values: torch.Tensor,
     **sampling: float,
 ) -> torch.Tensor:
     """See `nerfkit.kernels.baked_render.color_gradient_`."""
+    tables = components, details
     with torch.enable_grad():
-        leaf = values.detach().requires_grad_()
-        out = _render(origins, directions, grid, leaf[rows.long()], background, None, **sampling)
+        leaves = [table.values.detach().requires_grad_() for table in tables]
+        read = (leaf[table.rows.long()] for leaf, table in zip(leaves, tables, strict=True))
+        out = _render(origins, directions, grid, *read, background, None, **sampling)
         losses = (out.colors - targets).square().sum(1)
-        (grad,) = torch.autograd.grad(losses.sum(), leaf)
-    grads += grad
-    touched |= (grad != 0).any(1)
+        grads = torch.autograd.grad(losses.sum(), leaves)
+    for table, grad in zip(tables, grads, strict=True):
+        table.grads.add_(grad)
+        table.touched.logical_or_((grad != 0).any(1))
     return losses.detach()
 
 
@@ -77,6 +79,7 @@ def _render(
     directions: torch.Tensor,
     grid: BakedGrid,
     values: torch.Tensor,
+    details: torch.Tensor,
     background: torch.Tensor | None,
     max_weights: torch.Tensor | None,
     *,
@@ -88,7 +91,7 @@ def _render(
     early_stop: float,
     weight_min: float,
 ) -> Rendered:
-    """With `values` [M, 16] for the records."""
+    """With `values` [M, 24] for the records and `details` [n_leaves, 27, 8] for the bricks."""
     found = lattice_points(origins, directions, _Voxels(grid), step, None, near, far)
     rays, dtype = found.ray_indices, origins.dtype
     place = blocks(grid, found.cells)
@@ -116,13 +119,19 @@ def _render(
     zeros = directions.new_zeros(len(directions))
     depths = zeros.index_add(0, rays, weight * found.t)
     opacities = zeros.index_add(0, rays, weight)
+    # A ray that was stopped sees nothing behind its last sample.
+    last = zeros.scatter_reduce(0, rays, torch.where(kept, found.t, 0.0), "amax")
+    left = torch.where(1 - opacities < early_stop, 1 - opacities, 0.0)
+    depths, opacities = depths + left * last, opacities + left
 
     shaded = torch.where(weight > weight_min, weight, 0.0)
     total = zeros.index_add(0, rays, shaded)
     corner_values = values[grid.first[place].long() + grid.ranks[place, corners].long()].to(dtype)
-    coefficients = (weights[..., None] * corner_values).sum(0)[:, : 3 * COMPONENTS]
-    view = spherical_harmonics(directions, BANDS) @ grid.views.to(dtype).T  # [R, COMPONENTS]
-    rgbs = (coefficients.view(-1, COMPONENTS, 3) * view[rays, :, None]).sum(1)
+    coefficients = channels((weights[..., None] * corner_values).sum(0))
+    view = spherical_harmonics(directions, BANDS)  # [R, 16]
+    rgbs = (coefficients * view[rays, :, None]).sum(1)
+    fine = _detail(grid, place, found.cells, inside, details.to(dtype))
+    rgbs = rgbs + detail_channels(fine, view[rays])
     sums = zeros[:, None].expand(-1, 3).index_add(0, rays, shaded[:, None] * rgbs)
     # Unshaded samples have the mean colour of the others; where there are none nothing is seen.
     seen = torch.where(total > 0, opacities, 0.0)
@@ -130,3 +139,25 @@ def _render(
     if background is not None:
         colors = colors + (1 - seen)[:, None] * background
     return Rendered(colors, depths, opacities)
+
+
+def _detail(
+    grid: BakedGrid,
+    place: torch.Tensor,
+    cells: torch.Tensor,
+    inside: torch.Tensor,
+    details: torch.Tensor,
+) -> torch.Tensor:
+    """Details [N, 8] between corners of half voxels, of places `inside` [N, 3] `cells` [N, 3]."""
+    number, bits = voxels(cells), torch.arange(64)
+    before = (grid.words[place][:, None] >> bits & 1) * (bits < number[:, None])
+    brick = grid.first_brick[place].long() + before.sum(1)
+    low = (inside >= 0.5).long()
+    part = 2 * inside - low
+    fine = details.new_zeros(len(cells), DETAIL)
+    for c in range(8):
+        bit = torch.tensor([c & 1, c >> 1 & 1, c >> 2])
+        share = torch.where(bit.bool(), part, 1 - part).prod(1)
+        i, j, k = (low + bit).unbind(1)
+        fine = fine + share[:, None] * details[brick, i + 3 * j + 9 * k]
+    return fine

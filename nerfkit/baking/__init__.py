@@ -2,27 +2,27 @@
 
 1. Voxels that no training camera sees are dropped (nerfkit.baking.visible).
 2. Densities on the corners of the others are stored in 16 bits (density).
-3. Colours become five components of RGB a corner (components), fitted again to photographs and
-   to what the field shows between them (views, refine), and then stored in 8 bits each.
+3. Colours become harmonics of the direction a corner and a detail a corner of half voxels (colors),
+   fitted again to what the field shows from many places (views, refine), and then stored in 8 bits
+   each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from torch import Tensor
 
-from nerfkit.baking.components import fit_components, learn_views, quantised
+from nerfkit.baking.colors import fit_details, fit_records, quantised
 from nerfkit.baking.density import quantised_density
 from nerfkit.baking.refine import fit_to_views
 from nerfkit.baking.storage import load_baked, save_baked
-from nerfkit.baking.views import Views, photographs_of
+from nerfkit.baking.views import Views
 from nerfkit.baking.visible import visible_voxels
 from nerfkit.cameras import Cameras
 from nerfkit.errors import NerfkitError
 from nerfkit.fields.bakeable import Bakeable
-from nerfkit.fields.baked import BakedField
+from nerfkit.fields.baked import BakedColors, BakedField
 from nerfkit.fields.field import Field
 from nerfkit.kernels.baked_render import Layout
 from nerfkit.octree import morton_decode
@@ -34,7 +34,6 @@ def bake(
     field: Field,
     cameras: Cameras,
     background: Tensor,
-    config: dict[str, Any],
     progress: Callable[[str, float], None] = lambda what, done: None,
 ) -> BakedField:
     """Bake a field as training cameras see it.
@@ -42,7 +41,6 @@ def bake(
     Args:
         cameras: the training cameras.
         background: [3], of the run.
-        config: of the run; its photographs are looked for where "data" says.
         progress: called with what is being done and the share of it that is done.
 
     Raises:
@@ -64,12 +62,13 @@ def bake(
     layout = Layout.of(octree)
     corners = morton_decode(layout.codes)
     shape, density = quantised_density(source, layout)
-    views = learn_views(source, octree, seen, corners, centers)
-    components = fit_components(
-        *(source, octree, seen, corners, centers, views), telling("colours of corners")
-    )
-    baked = BakedField(shape, octree, layout, density, *quantised(components)[::-1], views)
-    photographs = photographs_of(config, cameras, background)
-    wanted = Views.of(source.field, cameras, photographs, background, telling("views"))
-    fit_to_views(baked, components, wanted, background, telling("colours of pixels"))
-    return BakedField(shape, octree, layout, density, *quantised(components)[::-1], views)
+    records = fit_records(source, octree, seen, corners, centers, telling("colours of corners"))
+    details = fit_details(source, octree, seen, layout, centers, records, telling("details"))
+
+    def colors() -> BakedColors:
+        return BakedColors(*quantised(records), *quantised(details))
+
+    baked = BakedField(shape, octree, layout, density, colors())
+    wanted = Views.of(source.field, cameras, background, telling("views"))
+    fit_to_views(baked, records, details, wanted, background, telling("colours of pixels"))
+    return BakedField(shape, octree, layout, density, colors())

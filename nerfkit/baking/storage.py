@@ -1,13 +1,16 @@
 """A baked scene in one safetensors file.
 
 V corners of voxels, in the order of their Morton codes (those of the octree's leaves and their
-neighbours at the upper faces). Tensors:
+neighbours at the upper faces); F of half voxels likewise. Tensors:
 
     child_masks [n_inner] uint8   the octree of visible voxels, as nerfkit.octree.storage has it
     density     [V] int16         raw density = density_range[0] + density_range[1] * value
-    colors      [V, 15] uint8     five components of RGB: levels[0] + levels[1] * value
-    levels      [2, 15] float32
-    views       [5, 16] float32   weights of the components = views @ harmonics of the direction
+    records     [V, 24] uint8     harmonics of colour, four of RGB, then 12 of grey, interleaved:
+                                  levels[0] + levels[1] * value
+    levels      [2, 24] float32
+    details     [F, 6] uint8      what is added: RGB, and grey of three harmonics:
+                                  detail_levels[0] + detail_levels[1] * value
+    detail_levels [2, 6] float32
 
 Metadata: format; json with depth, leaves, size, box_min and the numbers of
 `nerfkit.fields.baked.BakedShape`; run with the settings of the run it came from (config.json), its
@@ -26,16 +29,16 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from nerfkit.fields.baked import BakedField, BakedShape
+from nerfkit.fields.baked import BakedColors, BakedField, BakedShape
 from nerfkit.files import atomic_write
 from nerfkit.kernels.baked_render import Layout
-from nerfkit.kernels.baked_render.grid import BANDS, COMPONENTS, RECORD
+from nerfkit.kernels.baked_render.grid import DETAIL, GREYS, RECORD
 from nerfkit.octree import Octree
 from nerfkit.octree.storage import child_masks, codes_of
 from nerfkit.training.stored import DEEPEST, Stored
 
-FORMAT = "nerfkit baked 1"
-VALUES = 3 * COMPONENTS
+FORMAT = "nerfkit baked 2"
+DETAILED = 3 + GREYS
 CHECKSUM = "checksum"
 
 
@@ -48,13 +51,14 @@ def save_baked(field: BakedField, run: dict[str, Any], path: str | Path) -> int:
     Returns:
         Bytes written.
     """
-    octree = field.octree
+    octree, colors = field.octree, field.colors
     tensors = {
         "child_masks": child_masks(octree),
         "density": field.density,
-        "colors": field.colors[:, :VALUES].contiguous(),
-        "levels": field.levels[:, :VALUES].contiguous(),
-        "views": field.views.contiguous(),
+        "records": colors.records,
+        "levels": colors.levels,
+        "details": colors.details[:, :DETAILED].contiguous(),
+        "detail_levels": colors.detail_levels[:, :DETAILED].contiguous(),
     }
     scene = {
         "depth": octree.depth,
@@ -92,16 +96,19 @@ def load_baked(path: str | Path) -> tuple[BakedField, dict[str, Any]]:
     except (KeyError, TypeError, ValueError) as error:
         raise stored.unreadable(error) from error
     layout = Layout.of(octree)
-    n = len(layout.codes)
+    n, n_details = len(layout.codes), len(layout.details)
     density = stored.take("density", (n,), torch.int16)
-    colors = _padded(stored.take("colors", (n, VALUES), torch.uint8))
-    levels = _padded(stored.take("levels", (2, VALUES), torch.float32))
-    views = stored.take("views", (COMPONENTS, BANDS**2), torch.float32)
-    return BakedField(shape, octree, layout, density, colors, levels, views), run
+    colors = BakedColors(
+        stored.take("records", (n, RECORD), torch.uint8),
+        stored.take("levels", (2, RECORD), torch.float32),
+        _padded(stored.take("details", (n_details, DETAILED), torch.uint8)),
+        _padded(stored.take("detail_levels", (2, DETAILED), torch.float32)),
+    )
+    return BakedField(shape, octree, layout, density, colors), run
 
 
 def _padded(values: Tensor) -> Tensor:
-    return torch.nn.functional.pad(values, (0, RECORD - VALUES))
+    return torch.nn.functional.pad(values, (0, DETAIL - DETAILED))
 
 
 def _checksum(metadata: dict[str, str], tensors: dict[str, Tensor]) -> str:

@@ -1,13 +1,15 @@
-"""More cameras, between those that a scene was fitted to.
+"""Where a scene is looked at from: training cameras with fewer pixels, and cameras between them.
 
 Where a scene is seen from few sides, colours that fit those sides alone go astray between them.
 """
 
+import math
 from dataclasses import replace
 
 import torch
 
 from nerfkit.cameras import Cameras
+from nerfkit.paths import at_size
 
 NEIGHBOURS = 6  # nearest cameras that look the same way, of which two are drawn
 TURN = 1.0  # of a difference in direction, against a difference in place of the cameras' spread
@@ -30,3 +32,15 @@ def between(cameras: Cameras, count: int, generator: torch.Generator) -> Cameras
     flip = torch.ones(count, 3, dtype=torch.float64)
     flip[:, 2] = torch.det(u @ v).sign()
     return replace(cameras[first], c2w=torch.cat([(u * flip[:, None]) @ v, mixed[:, :, 3:]], 2))
+
+
+def sized(camera: Cameras, pixels: int) -> Cameras:
+    """One camera with about so many pixels."""
+    width, height = int(camera.width[0]), int(camera.height[0])
+    shrink = math.sqrt(width * height / pixels)
+    return at_size(camera, max(1, round(width / shrink)), max(1, round(height / shrink)))
+
+
+def shrunk(camera: Cameras, pixels: int) -> Cameras:
+    """One camera with at most about so many pixels."""
+    return sized(camera, min(pixels, int(camera.width[0]) * int(camera.height[0])))

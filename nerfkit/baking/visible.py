@@ -5,24 +5,24 @@ A camera sees a voxel if a sample in it weighs something in one of its pixels.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from nerfkit.baking.density import quantised_density
+from nerfkit.baking.viewpoints import sized
 from nerfkit.cameras import Cameras
 from nerfkit.fields.bakeable import Source
-from nerfkit.fields.baked import BakedField
+from nerfkit.fields.baked import BakedColors, BakedField
 from nerfkit.fields.frame import render_frame
 from nerfkit.kernels.baked_render import Layout, Rendered, render_baked
-from nerfkit.kernels.baked_render.grid import BANDS, COMPONENTS, RECORD
+from nerfkit.kernels.baked_render.grid import DETAIL, RECORD
 from nerfkit.octree import Octree
-from nerfkit.paths import at_size
 
-VISIBLE = 0.01  # weight that a voxel must have in a training view, or one of its neighbours
-PIXELS = 160_000  # of a training view that is asked what it sees
+# Weight that a voxel must have in a training view. What is left is half as many samples a ray.
+VISIBLE = 0.02
+PIXELS = 250_000  # of a training view when it is asked what it sees, however many it has
 
 
 def visible_voxels(
@@ -36,19 +36,11 @@ def visible_voxels(
     seen = torch.zeros(len(octree), len(cameras), dtype=torch.uint8)
     for i in range(len(cameras)):
         watcher.max_weights.zero_()
-        render_frame(watcher, _shrunk(cameras, i), torch.zeros(3), ["rgb"])
+        render_frame(watcher, sized(cameras[i], PIXELS), torch.zeros(3), ["rgb"])
         seen[:, i] = (watcher.max_weights.view(-1)[number] * 255).to(torch.uint8)
         progress((i + 1) / len(cameras))
-    keep = octree.dilate(seen.amax(1) > VISIBLE * 255)
+    keep = seen.amax(1) > VISIBLE * 255
     return octree.keep(keep), seen[keep]
-
-
-def _shrunk(cameras: Cameras, index: int) -> Cameras:
-    """One of the cameras, with at most about PIXELS."""
-    camera = cameras[torch.tensor([index])]
-    width, height = int(camera.width[0]), int(camera.height[0])
-    shrink = max(1.0, math.sqrt(width * height / PIXELS))
-    return at_size(camera, max(1, round(width / shrink)), max(1, round(height / shrink)))
 
 
 class _Watcher:
@@ -57,11 +49,14 @@ class _Watcher:
     def __init__(self, source: Source) -> None:
         self.layout = Layout.of(source.octree)
         shape, density = quantised_density(source, self.layout)
-        blank = torch.zeros(len(density), RECORD, dtype=torch.uint8)
-        self.field = BakedField(
-            *(shape, source.octree, self.layout, density, blank, torch.zeros(2, RECORD)),
-            torch.zeros(COMPONENTS, BANDS**2),
+        blank = BakedColors(
+            *(torch.zeros(len(density), RECORD, dtype=torch.uint8), torch.zeros(2, RECORD)),
+            *(
+                torch.zeros(len(self.layout.details), DETAIL, dtype=torch.uint8),
+                torch.zeros(2, DETAIL),
+            ),
         )
+        self.field = BakedField(shape, source.octree, self.layout, density, blank)
         self.max_weights = torch.zeros(len(self.field.grid.words), 64)
 
     def render(self, origins: Tensor, directions: Tensor, background: Tensor) -> Rendered:

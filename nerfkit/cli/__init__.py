@@ -33,7 +33,12 @@ COMMANDS = {
     ),
     "view": ("nerfkit.cli.view:view", "a fitted scene in the browser, with a camera path editor"),
     "export": ("nerfkit.cli.export:export", "mesh, point cloud or octree for other programs"),
+    "sr": ("nerfkit.cli.sr:sr", "super-resolution of images and videos: apply, train"),
     "octree": ("nerfkit.cli.octree:octree", "the occupied voxels: statistics, picture, file"),
+    "blur-kernel": (
+        "nerfkit.cli.blur_kernel:blur_kernel",
+        "by what kernel images, or the renders of a run, are blurred",
+    ),
     "bench": (
         "nerfkit.cli.bench:bench",
         "speed of every kernel, of a fit and of a frame, against the reference and the machine",

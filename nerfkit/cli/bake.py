@@ -44,9 +44,7 @@ def bake(
                 tasks[what] = progress.add_task(what, total=1.0)
             progress.update(tasks[what], completed=done)
 
-        field = bake_field(
-            *(loaded.field, loaded.train_cameras, loaded.background, loaded.config), show
-        )
+        field = bake_field(loaded.field, loaded.train_cameras, loaded.background, show)
     size = save_baked(field, loaded.facts(), output)
     print(
         f"{output}: {size / 1e6:.1f} MB, {len(field.octree):,} voxels with "

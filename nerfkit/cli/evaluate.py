@@ -13,6 +13,7 @@ def evaluate(
     images: Annotated[Path | None, arg(metavar="DIR")] = None,
     align: bool = False,
     exposed: bool = False,
+    sr: Annotated[int | None, arg(metavar="2|3|4")] = None,
 ) -> None:
     """Measure a fitted scene.
 
@@ -25,13 +26,20 @@ def evaluate(
             --refine-poses; preset fast alone.
         exposed: show each view as bright as the photographs taken next to it (those fitted to), not
             as all of them in the mean.
+        sr: render so many times smaller and refine (needs `nerfkit sr train RUN`).
     """
     from nerfkit import files
     from nerfkit.evaluate import evaluate as measure
     from nerfkit.evaluate import print_table
     from nerfkit.run import Run
 
-    result = measure(Run.load(run), split=split, images=images, align=align, exposed=exposed)
+    loaded = Run.load(run)
+    if sr is not None:
+        from nerfkit.postprocess.scene.refined import RefinedRun
+
+        loaded = RefinedRun(loaded, sr)
+    result = measure(loaded, split=split, images=images, align=align, exposed=exposed)
+    result |= {"refined": sr}
     print_table(result)
     if json is not None:
         files.write_json(json, result)

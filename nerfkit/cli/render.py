@@ -26,6 +26,7 @@ def render(
     size: Annotated[str | None, arg(metavar="WxH")] = None,
     frames: Annotated[str, arg(metavar="A:B")] = ":",
     outputs: Annotated[str, arg(metavar="rgb,depth,opacity,normal")] = "rgb",
+    sr: Annotated[int | None, arg(metavar="2|3|4")] = None,
 ) -> None:
     """Render a camera path.
 
@@ -41,6 +42,7 @@ def render(
             training views, or what the file says.
         frames: render only these frames of the path (a Python slice: `10:20`, `:30`, `-24:`).
         outputs: what to render, separated by commas.
+        sr: render so many times smaller and refine (needs `nerfkit sr train RUN`).
     """
     from nerfkit.paths import make_path
     from nerfkit.render import parse_outputs, render_path
@@ -49,8 +51,14 @@ def render(
     wanted = parse_outputs(outputs)
     pixels = _size(size)
     loaded = Run.load(run)
+    if sr is not None:
+        from nerfkit.postprocess.scene.refined import RefinedRun
+
+        loaded = RefinedRun(loaded, sr, watch_flicker=True)
     camera_path = make_path(
         path, loaded.train_cameras, loaded.scene_box, seconds=seconds, fps=fps, size=pixels
     )
     for written in render_path(loaded, camera_path, output, wanted, frames):
         print(written)
+    if sr is not None and loaded.flicker.pairs:
+        print(loaded.flicker)

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from nerfkit.errors import NerfkitError
 
-_BAD_IMAGE = (
+# What reading a damaged or foreign image raises.
+BAD_IMAGE = (
     OSError,
     SyntaxError,  # what Pillow raises for a broken PNG
     ValueError,
@@ -38,7 +39,7 @@ def image_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             return image.size
-    except _BAD_IMAGE as error:
+    except BAD_IMAGE as error:
         raise NerfkitError(f"{path}: not an image we can read: {error}") from error
 
 
@@ -70,7 +71,7 @@ def read_depth(path: Path, size: tuple[int, int], unit: float, downscale: int = 
         else:
             with Image.open(path) as image:
                 values = np.array(image).astype(np.float32) * np.float32(unit)
-    except _BAD_IMAGE as error:
+    except BAD_IMAGE as error:
         raise NerfkitError(f"{path}: not depths we can read: {error}") from error
     if values.shape != size[::-1]:
         raise NerfkitError(
@@ -140,7 +141,7 @@ def _decode(
             if image.size != size:
                 raise NerfkitError(_size_message(path, image, size))
             return np.array(convert(image))  # a copy: Pillow's own buffer is read-only
-    except _BAD_IMAGE as error:
+    except BAD_IMAGE as error:
         raise NerfkitError(f"{path}: not an image we can read: {error}") from error
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -27,7 +28,8 @@ class Source:
         octree: the voxels, outside of which it is empty; as fine as it is to be baked.
         density: corners [N, 3] int64 (x, y, z) of voxels -> raw density [N];
             sigma = density_scale softplus(raw + density_bias), 1 / world unit.
-        colors: corners [N, 3] and unit directions [N, K, 3] -> RGB [N, K, 3].
+        colors: places [N, 3] in voxels, whole or half ones, and unit directions [N, K, 3] -> RGB
+            [N, K, 3].
         density_scale, density_bias: of `density`.
         step_voxels: distance between samples along a ray, in voxels.
         near: nothing is seen closer to a camera than this, world units.
@@ -64,8 +66,8 @@ class Source:
             thickness = (densities(box_min + corners * voxel) * voxel).clamp(LEAST, MOST)
             return torch.log(torch.expm1(thickness))
 
-        def rgb(corners: Tensor, directions: Tensor) -> Tensor:
-            return colors(box_min + corners * voxel, directions)
+        def rgb(places: Tensor, directions: Tensor) -> Tensor:
+            return colors(box_min + places * voxel, directions)
 
         return Source(field, octree, density, rgb, 1 / voxel, 0.0, step_voxels, near)
 
@@ -77,6 +79,17 @@ class Bakeable(Protocol):
     def source(self) -> Source:
         """The field as baking asks it; NerfkitError if it is of a kind that cannot be baked."""
         ...
+
+
+def corners_around(places: Tensor) -> Iterator[Tensor]:
+    """Eight times corners [N, 3] int64, some alike, whose mean is `places` [N, 3].
+
+    Args:
+        places: in voxels, whole or half ones.
+    """
+    ends = places.floor().long(), places.ceil().long()
+    for which in itertools.product(range(2), repeat=3):
+        yield torch.stack([ends[end][:, axis] for axis, end in enumerate(which)], 1)
 
 
 def finer(octree: Octree, resolution: int) -> Octree:

@@ -1,13 +1,16 @@
-"""A baked scene: densities and colour components on the corners of visible voxels, no network.
+"""A baked scene: densities and harmonics of colour on the corners of visible voxels, no network.
 
-rgb(x, v) = sum_d beta_d(v) u_d(x), u_d RGB interpolated trilinearly, beta_d(v) of the direction
-alone: FastNeRF's factorisation (2103.10380, eq. 2) with functions beta found for the scene.
+rgb(x, v) = sum_h Y_h(v) u_h(x) + e(x, v), u_h and e interpolated trilinearly, Y_h spherical
+harmonics of the direction alone: FastNeRF's factorisation (2103.10380, eq. 2). Of the first four
+u_h is RGB, of the others grey: what glitters is white, or nearly. e, with fewer harmonics, has
+corners twice as close as u: a network's colours have edges within a voxel.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -15,8 +18,8 @@ from nerfkit.kernels.baked_render import BakedGrid, Layout, Rendered, render_bak
 from nerfkit.kernels.first_hit import Occupancy, first_hit
 from nerfkit.octree import Octree
 
-STOP = 4e-3  # of transmittance
-WEIGHT = 4e-3  # a sample that weighs less has no colour of its own
+STOP = 1e-2  # of transmittance
+WEIGHT = 1e-2  # a sample that weighs less has no colour of its own
 HIT_DEPTH = 6
 
 
@@ -39,13 +42,28 @@ class BakedShape:
     near: float
 
 
+class BakedColors(NamedTuple):
+    """Bytes q of colours, which mean levels[0] + levels[1] q.
+
+    Attributes:
+        records: [V, 24] uint8, as in `nerfkit.kernels.baked_render.BakedGrid`; levels: [2, 24].
+        details: [F, 8] uint8, likewise; detail_levels: [2, 8].
+    """
+
+    records: Tensor
+    levels: Tensor
+    details: Tensor
+    detail_levels: Tensor
+
+
 class BakedField:
     """Voxels, what is stored at their corners, and how it is seen.
 
     Attributes:
-        shape, octree, layout: numbers; the visible voxels; their corners, V in all.
-        density: [V] int16; colors: [V, 16] uint8, five components of RGB and a zero.
-        levels: [2, 16]; views: [5, 16]; as in `nerfkit.kernels.baked_render.BakedGrid`.
+        shape, octree, layout: numbers; the visible voxels; their corners, V in all, and F of half
+            voxels.
+        density: [V] int16.
+        colors: what is seen there.
     """
 
     def __init__(
@@ -54,15 +72,11 @@ class BakedField:
         octree: Octree,
         layout: Layout,
         density: Tensor,
-        colors: Tensor,
-        levels: Tensor,
-        views: Tensor,
+        colors: BakedColors,
     ) -> None:
         self.shape, self.octree, self.layout = shape, octree, layout
-        self.density, self.colors, self.levels, self.views = density, colors, levels, views
-        self.grid = BakedGrid.of(
-            octree, layout, density, shape.density_range, colors, levels, views
-        )
+        self.density, self.colors = density, colors
+        self.grid = BakedGrid.of(octree, layout, density, shape.density_range, *colors)
         self._nodes = Occupancy.of(octree.above(HIT_DEPTH))
 
     def hits(self, origins: Tensor, directions: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.errors import NerfkitError
-from nerfkit.fields.bakeable import Source
+from nerfkit.fields.bakeable import Source, corners_around
 from nerfkit.fields.ndc import NDC_UNBAKED, Ndc, Path
 from nerfkit.fields.unbounded import Unbounded
 from nerfkit.fields.vertices import BRICK, Vertices
@@ -272,9 +272,10 @@ def source_of(field: FastField) -> Source:
     def density(corners: Tensor) -> Tensor:
         return field.summed[field.vertices.index(0, corners)]
 
-    def colors(corners: Tensor, directions: Tensor) -> Tensor:
+    def colors(places: Tensor, directions: Tensor) -> Tensor:
         n, k = directions.shape[:2]
-        features = field.features[field.vertices.index(0, corners)]
+        index = (field.vertices.index(0, corners) for corners in corners_around(places))
+        features = sum(field.features[rows] for rows in index) / 8
         harmonics = spherical_harmonics(directions.reshape(-1, 3), shape.bands)
         inputs = torch.cat([features.repeat_interleave(k, 0), harmonics], 1)
         return fused_mlp(inputs, *layers, output_activation="sigmoid").view(n, k, 3)

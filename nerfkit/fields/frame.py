@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nerfkit.cameras import Cameras, Rays
 from nerfkit.fields.field import Field
+from nerfkit.kernels.frame_rows import put_rows_, turned
 
 # Pixels a side. Rays of a tile meet the same voxels, which then are in the cache, and some kernels
 # skip empty space for 16 or 64 of them together.
@@ -31,27 +32,28 @@ def render_frame(
             ray, 0 where nothing was hit; normal [H, W, 3], unit, 0 where nothing was hit.
     """
     height, width = int(camera.height[0]), int(camera.width[0])
-    back = _tiled(height, width)[1]
-    parts = []
+    n, rows = height * width, _tiled(height, width)[1]
+    names = ["rgb"] if set(outputs) == {"rgb"} else ["rgb", "depth", "opacity"]
+    seen = {name: torch.empty((n, 3) if name == "rgb" else (n,)) for name in names}
+    first = 0
     for rays in _pieces(camera):
-        parts.append((rays, field.render(rays.origins, rays.directions, background)))
-    images: dict[str, Tensor] = {}
-
-    def image(values: list[Tensor]) -> Tensor:
-        return torch.cat(values)[back].view(height, width, *values[0].shape[1:])
-
-    if "rgb" in outputs:
-        images["rgb"] = image([r.colors for _, r in parts])
-    if set(outputs) - {"rgb"}:
-        opacity = image([r.opacities for _, r in parts])
+        rendered = field.render(rays.origins, rays.directions, background)
+        piece = rows[first : first + len(rays.directions)]
+        first += len(piece)
+        for (_, image), values in zip(seen.items(), rendered, strict=False):
+            put_rows_(image, piece, values)
+    images: dict[str, Tensor] = {"rgb": seen["rgb"].view(height, width, 3)}
+    if len(seen) > 1:
+        opacity = seen["opacity"].view(height, width)
         solid = opacity > TRANSPARENT
-        distance = torch.where(
-            solid, image([r.depths for _, r in parts]) / opacity.clamp_min(TRANSPARENT), 0.0
-        )
+        depth = seen["depth"].view(height, width)
+        distance = torch.where(solid, depth / opacity.clamp_min(TRANSPARENT), 0.0)
         images["opacity"], images["ray_distance"] = opacity, distance
         if "normal" in outputs:
-            points = image([rays.origins for rays, _ in parts])
-            points = points + image([rays.directions for rays, _ in parts]) * distance[..., None]
+            directions = torch.empty(n, 3)
+            put_rows_(directions, rows, frame_rays(camera).directions)
+            center = camera.c2w[0, :, 3].float()
+            points = center + directions.view(height, width, 3) * distance[..., None]
             images["normal"] = _normals(points, solid, camera)
     return {name: images[name] for name in outputs}
 
@@ -62,22 +64,16 @@ def frame_rays(camera: Cameras) -> Rays:
     return Rays(torch.cat([p.origins for p in pieces]), torch.cat([p.directions for p in pieces]))
 
 
-def in_tiles(image: Tensor) -> Tensor:
-    """Pixels [H * W, C] of an image [H, W, C] in the order of `frame_rays`."""
-    x, y = (_tiled(*image.shape[:2])[0] - 0.5).long().unbind(1)
-    return image[y, x]
-
-
 def _pieces(camera: Cameras) -> Iterator[Rays]:
     pose = camera.c2w[0].float()
     for local in _local_directions(_lens(camera)).split(PIECE):
-        directions = local @ pose[:, :3].T
+        directions = turned(local, pose[:, :3])
         yield Rays(pose[:, 3].expand_as(directions), directions)
 
 
 @functools.lru_cache(maxsize=4)
 def _tiled(height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Pixel centres [H * W, 2] tile by tile, and where in that order each pixel is, row by row."""
+    """Of the pixels, tile by tile: centres [H * W, 2], and rows [H * W] of the flat image."""
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     across = -(-width // TILE)
     key = y // TILE * across + x // TILE
@@ -85,9 +81,7 @@ def _tiled(height: int, width: int) -> tuple[Tensor, Tensor]:
     key = key + x % TILE // SMALL_TILE * SMALL_TILE**2 + x % SMALL_TILE
     order = key.reshape(-1).argsort()
     pixels = torch.stack([x.reshape(-1)[order], y.reshape(-1)[order]], 1).float() + 0.5
-    back = torch.empty_like(order)
-    back[order] = torch.arange(len(order))
-    return pixels, back
+    return pixels, order
 
 
 # Of a lens: width, height, fx, fy, cx, cy, model, distortion. A camera path has one or few.

@@ -143,11 +143,17 @@ class NerfField:
 
         They do not look at the octree. With `ndc` both are in its cube.
         """
+        with torch.no_grad():
+            return self.scaled_densities(getattr(self, network), points) * self.scale
+
+    def scaled_densities(self, params: Tensor, points: Tensor) -> Tensor:
+        """Densities [N] as for `densities`, but per unit of the scaled cube, by parameters [P].
+
+        Differentiable with respect to those.
+        """
         view = torch.zeros(1, 3)
         rays = torch.zeros(len(points), dtype=torch.int64)
-        with torch.no_grad():
-            _, sigma_raw = self.evaluate(getattr(self, network), points, view, rays)
-        return sigma_raw.relu() * self.scale
+        return self.evaluate(params, points, view, rays)[1].relu()
 
     def colors(self, points: Tensor, directions: Tensor) -> Tensor:
         """Colours of points [N, 3], as for `densities`, along unit directions of the world.

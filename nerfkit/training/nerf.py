@@ -164,8 +164,7 @@ class NerfLearner:
         points = torch.rand(EMPTY_POINTS, 3, generator=generator) * field.limit.size
         points = points + field.limit.box_min
         points = points[~field.guide.contains(points)]
-        view, rays = torch.zeros(1, 3), torch.zeros(len(points), dtype=torch.int64)
-        sigmas = [field.evaluate(each, points, view, rays)[1].relu() for each in networks]
+        sigmas = [field.scaled_densities(each, points) for each in networks]
         return torch.stack(sigmas).sum() / EMPTY_POINTS
 
     def restructure(self, number: int, say: Callable[[str], None]) -> bool:

@@ -123,6 +123,7 @@ def test_reference_gradcheck():
     )
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_non_contiguous():
     inputs = make(TINY, 50, 6)
     strided = {k: torch.stack([v, v], -1)[..., 0] for k, v in inputs.items()}

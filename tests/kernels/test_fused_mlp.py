@@ -79,6 +79,7 @@ def test_reference_gradcheck(activation):
     assert torch.autograd.gradcheck(lambda *a: op(**dict(zip(names, a, strict=True))), leaves)
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_non_contiguous():
     inputs = make((32, 64, 3), 100)
     strided = {k: v.T.contiguous().T if v.dim() == 2 else v for k, v in inputs.items()}

@@ -14,6 +14,7 @@ from nerfkit.kernels.fused_render.reference import trace, unpack
 from nerfkit.kernels.ray_pieces import Pieces, ray_pieces
 from nerfkit.kernels.voxel_features.reference import interpolate
 
+pytestmark = pytest.mark.usefixtures("one_thread")  # gradient arrays are shared without locks
 needs_cpp = pytest.mark.skipif(not _native.available(), reason="C++ kernels are not built")
 WANTED = ["density", "features", "mlp", "background"]
 SAMPLING = {"step": 0.5 * SIZE / 16, "density_scale": 8.0, "density_bias": -2.0}
@@ -21,15 +22,6 @@ STOPS = {"early_stop": 0.02, "weight_min": 0.003}
 START = 1 / 1024  # what gradient buffers hold before they are added to
 HIDDEN = {"one_hidden": (24,), "two_hidden": (32, 8)}
 DEPTHS = {"four_levels": (1, 2, 3, 4), "one_level": (4,)}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Threads share gradient arrays without locks: only one is exact and repeatable."""
-    threads = _native.num_threads()
-    _native.set_num_threads(1)
-    yield
-    _native.set_num_threads(threads)
 
 
 class Scene:

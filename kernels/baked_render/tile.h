@@ -1,0 +1,196 @@
+// A baked scene (layout: grid.py), and how tiles of rays go through its empty space together.
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "shared/simd.h"
+
+namespace nk::baked {
+
+constexpr int64_t TILE = 64, SMALL_TILE = 16;  // rays
+constexpr int64_t ROW = 128;                   // corners a block takes in memory
+constexpr int BRICK = 27, DETAIL = 8;          // corners of half voxels in a voxel, values of each
+constexpr int BANDS = 4, HARMONICS = 16, COLOURED = 4;
+constexpr int GREYS = 3;                                     // of a detail, after R, G, B
+constexpr int RECORD = 3 * COLOURED + HARMONICS - COLOURED;  // values a corner
+constexpr int32_t OFFSET[8] = {0, 1, 5, 6, 25, 26, 30, 31};  // a voxel's corners in a block
+
+// exp(-sigma step) by raw density, linear between entries: faster than exp, log and exp. The error
+// is below 2e-6 where a step of raw density 0 is 0.2 thick or more.
+class Transparency {
+  public:
+    void tabulate(float density_scale, float step, float raw_low, float raw_scale) {
+        // Below LOW softplus(x) is exp(x), 3e-6 at most; above `high` nothing passes.
+        const float thick = density_scale * step, high = std::max(16.f / thick, 1.f) + 1.f;
+        per_raw_ = (SIZE - 1) / (high - LOW);
+        for (int i = 0; i <= SIZE; ++i) {
+            const double x = LOW + i / static_cast<double>(per_raw_);
+            keep_[i] = static_cast<float>(std::exp(-thick * (x > 30 ? x : std::log1p(std::exp(x)))));
+        }
+        base_ = (raw_low - LOW) * per_raw_, scale_ = raw_scale * per_raw_;
+    }
+    // Place in the table of stored densities q.
+    vf place(vf q) const {
+        return min(max(base_ + scale_ * q, vf{}), splat(static_cast<float>(SIZE) - 1.001f));
+    }
+    float at(float place) const {
+        const int32_t i = static_cast<int32_t>(place);
+        return keep_[i] + (place - static_cast<float>(i)) * (keep_[i + 1] - keep_[i]);
+    }
+
+  private:
+    static constexpr int SIZE = 4096;  // 16 kB: the rest of L1 is for the scene
+    static constexpr float LOW = -13.f;
+    float keep_[SIZE + 1], per_raw_, base_, scale_;
+};
+
+struct Scene {
+    int32_t resolution, n;  // voxels, blocks along an axis
+    const int32_t* places;
+    const uint8_t* distances;
+    const uint64_t* words;
+    const int16_t* density;
+    const uint8_t* ranks;
+    const int32_t *first, *first_brick;
+    float box_min[3], voxel;
+    float step, near, far, early_stop, weight_min;
+    float* max_weights;  // or null
+    Transparency transparency;
+
+    int64_t flat(const int32_t* block) const {
+        return (static_cast<int64_t>(block[2]) * n + block[1]) * n + block[0];
+    }
+    int32_t cell(float p) const {
+        return static_cast<int32_t>(std::min(std::max(p, 0.f), static_cast<float>(resolution) - 0.5f));
+    }
+};
+
+// Bit i: the lowest bit of lane i.
+inline uint32_t lane_bits(vi v) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    vf sign;
+    v <<= 31;
+    std::memcpy(&sign, &v, sizeof sign);
+    return static_cast<uint32_t>(__builtin_ia32_movmskps256(sign));
+#else
+    uint32_t bits = 0;
+    for (int i = 0; i < VL; ++i) bits |= static_cast<uint32_t>(v[i] & 1) << i;
+    return bits;
+#endif
+}
+
+// Rays in voxels from the lowest corner, and where each is in the cube.
+struct Tile {
+    float o[3][TILE] = {}, d[3][TILE] = {}, t_in[TILE], t_out[TILE];
+
+    void load(const Scene& s, const float* origins, int64_t stride, const float* directions,
+              int64_t count) {
+        const float per_voxel = 1.f / s.voxel, top = static_cast<float>(s.resolution);
+        for (int64_t i = 0; i < TILE; ++i) t_in[i] = s.near, t_out[i] = i < count ? s.far : 0.f;
+        for (int a = 0; a < 3; ++a) {
+            for (int64_t i = 0; i < count; ++i) {
+                o[a][i] = (origins[i * stride + a] - s.box_min[a]) * per_voxel;
+                d[a][i] = directions[i * 3 + a] * per_voxel;
+            }
+            for (int64_t i = 0; i < count; ++i) {
+                const float p = o[a][i], v = d[a][i];
+                const bool parallel = std::fabs(v) < 1e-12f;
+                const float inverse = 1.f / (parallel ? 1.f : v);
+                const float t0 = -p * inverse, t1 = (top - p) * inverse;
+                const float outside = p < 0.f ? 3e38f : p >= top ? 3e38f : 0.f;
+                t_in[i] = std::max(t_in[i], parallel ? outside : std::min(t0, t1));
+                t_out[i] = std::min(t_out[i], parallel ? 3e38f : std::max(t0, t1));
+            }
+        }
+    }
+
+    // No ray of begin .. end - 1 meets anything from t = `start` to the distance returned.
+    //
+    // All are as close to their mean ray as a + b t, and the distances are of whole blocks.
+    float skip(const Scene& s, int64_t begin, int64_t end, float start) const {
+        float first = 3e38f, last = 0.f;
+        for (int64_t i = begin; i < end; ++i) {
+            const bool inside = t_in[i] < t_out[i];
+            first = std::min(first, inside ? t_in[i] : 3e38f);
+            last = std::max(last, inside ? t_out[i] : 0.f);
+        }
+        float t = std::max(start, first);
+        if (!(t < last)) return 3e38f;
+        float origin[3], direction[3], a = 0.f, b = 0.f, fastest = 0.f;
+        for (int x = 0; x < 3; ++x) {
+            const Range from = range(o[x] + begin, end - begin), to = range(d[x] + begin, end - begin);
+            origin[x] = 0.5f * (from.low + from.high), direction[x] = 0.5f * (to.low + to.high);
+            a = std::max(a, 0.5f * (from.high - from.low));
+            b = std::max(b, 0.5f * (to.high - to.low));
+            fastest = std::max(fastest, std::fabs(direction[x]));
+        }
+        const float least = 2.f / fastest, speed = 1.f / (fastest + b);
+        while (t < last) {
+            int32_t block[3];
+            for (int x = 0; x < 3; ++x) block[x] = s.cell(origin[x] + t * direction[x]) >> 2;
+            const float room = static_cast<float>(s.distances[s.flat(block)] * 4 - 4) - 0.01f;
+            const float ahead = (room - a - b * t) * speed;
+            if (!(ahead > least)) return t;
+            t += ahead;
+        }
+        return 3e38f;
+    }
+
+    // Lattice points k at which rays begin .. end - 1, that meet nothing before t = `start`, come to
+    // their first stored block, or -1 where there is none. VL rays take their steps together.
+    void advance(const Scene& s, int64_t begin, int64_t end, float start, int32_t* k_first) const {
+        const float per_step = 1.f / s.step, top = static_cast<float>(s.resolution) - 0.5f;
+        for (int64_t i = begin; i < end; i += VL) {
+            vf inverse[3], ahead[3], behind[3], k = points(max(nk::load(t_in + i), splat(start)) * per_step);
+            const vf last = points(nk::load(t_out + i) * per_step);
+            for (int a = 0; a < 3; ++a) {
+                const vf v = nk::load(d[a] + i);
+                const vi up = v > vf{}, still = max(v, -v) < splat(1e-12f);
+                inverse[a] = select(still, vf{}, 1.f / select(still, splat(1.f), v));
+                ahead[a] = select(up, vf{}, splat(4.f)) - nk::load(o[a] + i);
+                behind[a] = select(up, splat(4.f), splat(-4.f));
+            }
+            for (vi active = k < last; lane_bits(active);) {
+                const vf t = (k + 0.5f) * s.step;
+                vf t_exit = splat(3e38f);
+                vi block[3];
+                for (int a = 0; a < 3; ++a)
+                    block[a] = to_int(min(max(nk::load(o[a] + i) + t * nk::load(d[a] + i), vf{}), splat(top))) >> 2;
+                const vi flat = (block[2] * s.n + block[1]) * s.n + block[0];
+                vi distance;
+                for (int l = 0; l < VL; ++l) distance[l] = s.distances[flat[l]];
+                active &= distance > vi{};
+                for (int a = 0; a < 3; ++a) {
+                    const vf face = ahead[a] + to_float(block[a] << 2) + behind[a] * to_float(distance);
+                    t_exit = select(inverse[a] == vf{}, t_exit, min(t_exit, face * inverse[a]));
+                }
+                // A hair less, so that a point on the face is looked at itself.
+                const vf next = min(max(points(t_exit * per_step - 1e-3f), k + 1.f), last);
+                k = select(active, next, k);
+                active &= k < last;
+            }
+            for (int64_t l = 0; l < VL; ++l)
+                k_first[i + l] = k[l] < last[l] ? static_cast<int32_t>(k[l]) : -1;
+        }
+    }
+
+  private:
+    // The first lattice point at or behind t = `steps` steps.
+    static vf points(vf steps) { return -floor(0.5f - min(max(steps, vf{}), splat(1e9f))); }
+
+    struct Range {
+        float low, high;
+    };
+    static Range range(const float* values, int64_t count) {
+        Range found{values[0], values[0]};
+        for (int64_t i = 1; i < count; ++i) {
+            found.low = std::min(found.low, values[i]);
+            found.high = std::max(found.high, values[i]);
+        }
+        return found;
+    }
+};
+
+}  // namespace nk::baked

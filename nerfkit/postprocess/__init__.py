@@ -1,0 +1,1 @@
+"""Post-processing of finished images and video frames: super-resolution."""

@@ -1,0 +1,1 @@
+"""Weights of small networks that come with nerfkit."""
