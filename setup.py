@@ -125,6 +125,7 @@ setup(
         "embreex>=2.17.7; platform_machine == 'x86_64' or platform_machine == 'AMD64'",
         "scipy>=1.11",
         "scikit-image>=0.22",
+        "tifffile>=2023.2",
         "safetensors>=0.4.3",
         "tensorboard>=2.16",
         "tyro>=0.9",

@@ -1,7 +1,8 @@
 """Measure a fitted scene against views it was not fitted on.
 
-Protocol, stated in the result too: the float render, clamped to 0..1, against the 8-bit truth / 255
-(RGBA truth composited in float on the run's background); PSNR of each view, then their mean.
+Protocol, stated in the result too: the float render, clamped to 0..1, against the truth (8
+bits / 255 or 16 bits / 65535; RGBA composited in float on the run's background); PSNR of each view,
+then their mean.
 """
 
 import datetime
@@ -22,6 +23,7 @@ from nerfkit import info, metrics
 from nerfkit.cameras import Cameras
 from nerfkit.colormap import to_uint8
 from nerfkit.data import Dataset, load_dataset
+from nerfkit.data.images import full_value
 from nerfkit.errors import NerfkitError
 from nerfkit.files import read_json
 from nerfkit.frames import write_png
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
 
 BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
 PROTOCOL = (
-    "float render clamped to 0..1 against 8-bit truth / 255; PSNR and SSIM per view, then the mean"
+    "float render clamped to 0..1 against the truth of 8 or 16 bits; PSNR and SSIM per view, then "
+    "the mean"
 )
 TIMING = "wall time of rendering one view to an RGB tensor, after one view to warm up"
 
@@ -132,8 +135,8 @@ def background_colour(background: object) -> Tensor:
 
 
 def composite(image: Tensor, background: Tensor) -> Tensor:
-    """uint8 [H, W, 3 or 4] -> float [H, W, 3] in 0..1, straight alpha over `background` [3]."""
-    image = image.float() / 255
+    """[H, W, 3 or 4] of 8 or 16 bits -> float [H, W, 3] in 0..1, alpha over `background` [3]."""
+    image = image.float() / full_value(image)
     if image.shape[-1] == 3:
         return image
     return image[..., :3] * image[..., 3:] + background * (1 - image[..., 3:])

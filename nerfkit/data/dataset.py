@@ -1,7 +1,7 @@
 """The in-memory data set and the function that reads one from a folder.
 
-Shapes: N views; images [H, W, 3 or 4] uint8 with straight alpha; masks [H, W] uint8, 0 = ignore;
-world +Z up, OpenGL camera axes.
+Shapes: N views; images [H, W, 3 or 4] with straight alpha, uint8 or uint16; masks [H, W] uint8, 0 =
+ignore; world +Z up, OpenGL camera axes.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from torch import Tensor
 from nerfkit.cameras import Cameras
 from nerfkit.data.blender import load_blender
 from nerfkit.data.colmap import load_colmap, model_folder
-from nerfkit.data.images import image_size, in_threads, read_depth, read_image, read_mask
+from nerfkit.data.images import check_size, in_threads, read_depth, read_image, read_mask
 from nerfkit.data.listing import Listing, View, cameras_of
 from nerfkit.data.llff import load_llff
 from nerfkit.data.nsvf import is_nsvf, load_nsvf
@@ -174,12 +174,7 @@ def _depth(view: View, unit: float, downscale: int) -> Tensor | None:
 
 
 def _check_size(view: View) -> None:
-    size = image_size(view.image_path)
-    if size != (view.width, view.height):
-        raise NerfkitError(
-            f"{view.image_path}: image is {size[0]}x{size[1]}, its camera says "
-            f"{view.width}x{view.height}; resize the image or correct the camera"
-        )
+    check_size(view.image_path, (view.width, view.height))
 
 
 def _bounds(views: list[View]) -> Tensor | None:

@@ -11,8 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import tifffile
 from PIL import ExifTags, Image, ImageOps
 
+from nerfkit.data.deep import TIFF, encode_png, orientation, read_deep, upright
+from nerfkit.data.images import BAD_IMAGE
 from nerfkit.errors import NerfkitError
 from nerfkit.files import atomic_write
 
@@ -61,11 +65,22 @@ def gather(folder: Path, images: Path, doing: Callable[[str], None] = lambda _: 
         # COLMAP's lists of pictures are separated by blanks
         name = Path("_".join(path.relative_to(folder).as_posix().split()))
         if path.suffix.lower() not in KEPT:
-            name = name.with_suffix(".jpg")
+            name = name.with_suffix(".png" if _is_deep(path) else ".jpg")
         if name.as_posix() in pictures:
             raise NerfkitError(f"{path}: two photos would be named {name}; rename one")
         pictures[name.as_posix()] = _store(path, images, name)
     return list(pictures.values())
+
+
+def _is_deep(path: Path) -> bool:
+    """Whether a file that is not kept has 16 bits a channel, which JPEG has not."""
+    if path.suffix.lower() not in TIFF:
+        return False
+    try:
+        with tifffile.TiffFile(path) as file:
+            return file.pages[0].dtype == np.uint16
+    except BAD_IMAGE as error:
+        raise NerfkitError(f"{path}: not a photo we can read ({error}); remove it") from error
 
 
 def _read_heic(example: Path) -> None:
@@ -87,16 +102,22 @@ def _store(path: Path, images: Path, name: Path) -> Picture:
             exif = image.getexif()
             turned = exif.get(ExifTags.Base.Orientation, 1) not in (0, 1)
             focal = focal_in_pixels(exif, image.size)
-            if turned or name.suffix.lower() != path.suffix.lower() or path.suffix not in KEPT:
-                upright = ImageOps.exif_transpose(image)
-                size = upright.size
-                _save(upright, target)
+            deep = read_deep(path, image)
+            if deep is not None and (turned or name.suffix.lower() != path.suffix.lower()):
+                deep = upright(deep, orientation(image))
+                size = deep.shape[1], deep.shape[0]
+                with atomic_write(target) as file:
+                    file.write(encode_png(deep))
+            elif turned or name.suffix.lower() != path.suffix.lower() or path.suffix not in KEPT:
+                raised = ImageOps.exif_transpose(image)
+                size = raised.size
+                _save(raised, target)
             else:
                 image.load()  # better a broken photo is found now
                 size = image.size
                 with atomic_write(target) as file:
                     file.write(path.read_bytes())
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except BAD_IMAGE as error:
         raise NerfkitError(f"{path}: not a photo we can read ({error}); remove it") from error
     detail = exif.get_ifd(ExifTags.IFD.Exif)
     lens = (

@@ -122,7 +122,7 @@ def _table(image: Tensor, mask: Tensor | None, pool: int) -> Tensor:
     height, width = image.shape[:2]
     shape = (-(-height // pool), -(-width // pool))
     if image.shape[2] == 4:
-        foreground = image[..., 3] > 0
+        foreground = image[..., 3].bool()
         if mask is not None:
             foreground = foreground | (mask == 0)
     elif mask is not None:

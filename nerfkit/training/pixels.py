@@ -1,4 +1,4 @@
-"""Training pixels: all views as bytes in one table, drawn at random from the blocks worth it.
+"""Training pixels: all views in one table, of bytes or 16 bits, drawn at random where it pays.
 
 A block is 4x4 pixels; blocks whose rays meet nothing but empty space are not drawn, which is most
 of an image of an object. P pixels of all views, one after the other, row by row; R rays a draw.
@@ -38,12 +38,17 @@ class Pixels:
         self.has_alpha = any(dataset.images[i].shape[2] == 4 for i in chosen)
         sizes = self.cameras.width * self.cameras.height
         self.starts = torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)])
-        self.colors = torch.full((int(self.starts[-1]), 4), 255, dtype=torch.uint8)
+        deep = any(dataset.images[i].dtype == torch.uint16 for i in chosen)
+        dtype = torch.uint16 if deep else torch.uint8
+        self.full = torch.iinfo(dtype).max
+        self.colors = torch.full((int(self.starts[-1]), 4), self.full, dtype=dtype)
         masked = any(dataset.masks[i] is not None for i in chosen)
         self.used = torch.ones(len(self.colors), dtype=torch.bool) if masked else None
         for k, i in enumerate(chosen):
             rows = slice(int(self.starts[k]), int(self.starts[k + 1]))
             image, mask = dataset.images[i], dataset.masks[i]
+            if image.dtype != dtype:  # 65535 = 257 * 255
+                image = (image.int() * 257).to(dtype)
             self.colors[rows, : image.shape[2]] = image.view(-1, image.shape[2])
             if mask is not None:
                 self.used[rows] = mask.view(-1) > 0
@@ -56,21 +61,22 @@ class Pixels:
             for k, depth in enumerate(known):
                 if depth is not None:
                     self.depths[int(self.starts[k]) : int(self.starts[k + 1])] = depth.view(-1)
-        self.packed = self.colors.view(torch.int32).squeeze(1)  # a pixel is one gather
+        whole = torch.int64 if deep else torch.int32
+        self.packed = self.colors.view(whole).squeeze(1)  # a pixel is one gather
         self.blocks = torch.cat([self._all_blocks(k) for k in range(len(chosen))])
 
     def __len__(self) -> int:
         return len(self.cameras)
 
     def image(self, view: int) -> Tensor:
-        """Bytes [H, W, 4] of one view."""
+        """[H, W, 4] of one view, uint8 or uint16."""
         rows = self.colors[int(self.starts[view]) : int(self.starts[view + 1])]
         return rows.view(int(self.cameras.height[view]), int(self.cameras.width[view]), 4)
 
     def mean_color(self) -> Tensor:
         """Mean [3] in 0..1 of all pixels."""
         total = sum(part.double().sum(0) for part in self.colors.split(1 << 20))
-        return (total[:3] / len(self.colors) / 255).float()
+        return (total[:3] / len(self.colors) / self.full).float()
 
     def keep_hit(self, hits: Callable[[Tensor, Tensor], Tensor]) -> None:
         """Keep the blocks whose rays, or those of a block beside them, meet something.
@@ -104,7 +110,7 @@ class Pixels:
             good = self.used[row]
             view, x, y, row = view[good], x[good], y[good], row[good]
         rays = self.cameras.rays(view, torch.stack([x, y], 1).float().add_(0.5))
-        values = self.packed[row].view(-1, 1).view(torch.uint8).float().mul_(1 / 255)
+        values = self.packed[row].view(-1, 1).view(self.colors.dtype).float().mul_(1 / self.full)
         depths = None
         if self.depths is not None:
             backward = self.cameras.c2w[view, :, 2].float()

@@ -5,8 +5,10 @@ import math
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import ExifTags, Image
 
+from nerfkit.data.images import read_image
 from nerfkit.errors import NerfkitError
 from nerfkit.prepare.pictures import focal_in_pixels, gather
 
@@ -61,6 +63,17 @@ def test_other_formats_become_jpeg(tmp_path, images):
     assert [p.name for p in gather(tmp_path / "in", images)] == ["a.jpg"]
     with Image.open(images / "a.jpg") as image:
         assert image.format == "JPEG" and image.getpixel((3, 3))[1] > 150
+
+
+def test_16_bits_of_a_raw_converter_are_kept(tmp_path, images):
+    (tmp_path / "in").mkdir()
+    values = np.random.default_rng(0).integers(0, 65536, (10, 20, 3), dtype=np.uint16)
+    tag = (274, "H", 1, 6, False)  # on its side
+    tifffile.imwrite(tmp_path / "in" / "a.tif", values, photometric="rgb", extratags=[tag])
+    found = gather(tmp_path / "in", images)
+    assert [(p.name, p.width, p.height) for p in found] == [("a.png", 10, 20)]
+    got = read_image(images / "a.png", (10, 20))
+    assert got.numpy().tolist() == np.rot90(values, -1).tolist()
 
 
 @pytest.mark.parametrize(
