@@ -39,6 +39,7 @@ class Dataset:
     depths: list[Tensor | None]  # [H, W] float32, along the optical axis, 0 = unknown
     splits: dict[str, Tensor]  # indices [.] int64; "train" and "test" always there
     points: Tensor | None  # [P, 3] float32, sparse points
+    seen: Tensor | None  # [K, 2] int64: a view and a point that it sees, where that is known
     scene_box: Tensor | None  # [2, 3] float32, low and high corner
     bounds: Tensor | None  # [N, 2] float32, near and far
     world_transform: Tensor  # [4, 4] float64, from the file's world to ours (a rotation)
@@ -101,6 +102,7 @@ def load_dataset(
         depths=depths,
         splits=_split_indices(views),
         points=_float32(listing.points),
+        seen=_seen(listing, views),
         scene_box=_float32(listing.scene_box),
         bounds=_bounds(views),
         world_transform=torch.from_numpy(listing.world_transform),
@@ -175,6 +177,16 @@ def _depth(view: View, unit: float, downscale: int) -> Tensor | None:
 
 def _check_size(view: View) -> None:
     check_size(view.image_path, (view.width, view.height))
+
+
+def _seen(listing: Listing, views: list[View]) -> Tensor | None:
+    """`listing.seen` of the chosen views, by their places among these."""
+    if listing.points is None or listing.seen is None:
+        return None
+    place = {id(view): i for i, view in enumerate(views)}
+    places = np.array([place.get(id(view), -1) for view in listing.views], np.int64)
+    seen = np.stack([places[listing.seen[:, 0]], listing.seen[:, 1]], 1)
+    return torch.from_numpy(seen[seen[:, 0] >= 0])
 
 
 def _bounds(views: list[View]) -> Tensor | None:

@@ -1,7 +1,8 @@
 """From photos or a video to a data set: pictures, camera poses, a world that stands upright.
 
 The data set is a folder with `images/`, `transforms.json` (one camera a frame, lens distortion as
-the ray generator undoes it) and `points.ply` (sparse coloured points in the same world).
+the ray generator undoes it) and `points.ply` (sparse coloured points in the same
+world), and `points_seen.npy` which frame sees which point.
 """
 
 from __future__ import annotations

@@ -70,6 +70,7 @@ class Model:
         c2w: [N, 3, 4] float64.
         lenses: [N].
         points, colours: [P, 3] float64; [P, 3] uint8.
+        seen: [K, 2] int32, a view and a point it sees.
         error: mean distance between points and where pictures show them, pixels.
         unconnected: pictures that formed other models, not connected with this one.
     """
@@ -79,6 +80,7 @@ class Model:
     lenses: list[Lens]
     points: np.ndarray
     colours: np.ndarray
+    seen: np.ndarray
     error: float
     unconnected: int
 
@@ -269,12 +271,19 @@ def _model(found: pycolmap.Reconstruction, others: int) -> Model:
         for point in found.points3D.values()
         if point.track.length() >= POINT_VIEWS and point.error <= POINT_ERROR
     ]
+    place = {view.image_id: i for i, view in enumerate(views)}
+    seen = [
+        [place[element.image_id], k]
+        for k, point in enumerate(sure)
+        for element in point.track.elements
+    ]
     return Model(
         names=[view.name for view in views],
         c2w=poses,
         lenses=[_lens(found.cameras[view.camera_id]) for view in views],
         points=np.array([point.xyz for point in sure]).reshape(-1, 3),
         colours=np.array([point.color for point in sure], np.uint8).reshape(-1, 3),
+        seen=np.array(seen, np.int32).reshape(-1, 2),
         error=float(found.compute_mean_reprojection_error()),
         unconnected=others,
     )

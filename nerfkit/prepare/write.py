@@ -18,7 +18,7 @@ from nerfkit.trajectories import focus_point
 if TYPE_CHECKING:
     from nerfkit.prepare.reconstruct import Model
 
-POINTS = "points.ply"
+POINTS, SEEN = "points.ply", "points_seen.npy"
 LEVEL = 0.15  # root mean square of a direction's part along the cameras' right axes, to be up
 
 
@@ -45,6 +45,9 @@ def write_dataset(folder: Path, images: str, model: Model) -> None:
     if len(points):
         write_ply(folder / POINTS, points, model.colours / 255)
         content["ply_file_path"] = POINTS
+        with files.atomic_write(folder / SEEN) as file:
+            np.save(file, model.seen)
+        content["points_seen_path"] = SEEN
     files.write_json(folder / "transforms.json", content | {"frames": frames})
 
 

@@ -103,7 +103,8 @@ class FitConfig:
     """fast: correct the poses of the cameras while fitting; `nerfkit eval --align` then lets each
     test view find its place before it is measured."""
     depth_weight: float = 0.1
-    """fast: weight of the relative errors of depths, where the data have any."""
+    """fast: weight of the relative errors of depths, where the data have any: depth images, or
+    sparse points and views that see them; 0 leaves both aside."""
     voxel_size: float | None = None
     """nsvf: edge of a voxel at the start, in units of the scene; by default such that there are
     about 1000."""

@@ -15,6 +15,7 @@ from nerfkit.data import Dataset
 from nerfkit.errors import NerfkitError
 from nerfkit.fields.unbounded import Unbounded
 from nerfkit.octree import Octree
+from nerfkit.training.sparse import box_of, reliable
 
 TABLE_SIDE = 512  # images are pooled to about this many pixels a side for the tables
 HALF_DIAGONAL = 0.87  # of a cell of edge 1, rounded up
@@ -194,14 +195,16 @@ def _cube(low: Tensor, high: Tensor) -> tuple[Tensor, float]:
 def _first_box(dataset: Dataset, cameras: Cameras, carved: bool) -> tuple[Tensor, Tensor, float]:
     """Low and high corner of a box that holds the scene, and the near distance."""
     origins, forward = cameras.c2w[:, :, 3].float(), -cameras.c2w[:, :, 2].float()
-    if dataset.points is not None and len(dataset.points) >= 100 and not carved:
-        low, high = torch.quantile(
-            dataset.points[:: len(dataset.points) // 100_000 + 1],
-            torch.tensor([0.02, 0.98]),
-            dim=0,
-        )
-        margin = 0.1 * (high - low).max()
-        return low - margin, high + margin, 0.02 * float((high - low).max())
+    points = None if carved else reliable(dataset.points, cameras)
+    if points is not None:
+        low, high = box_of(points)
+        focus = focus_of(origins, forward)
+        # far away things would leave no voxels to what the cameras look at
+        most = LARGEST_BOX / 2 * (origins - focus).norm(dim=1).median()
+        near_low, near_high = torch.maximum(low, focus - most), torch.minimum(high, focus + most)
+        if (near_high > near_low).all():
+            low, high = near_low, near_high
+        return low, high, 0.02 * float((high - low).max())
     if dataset.bounds is not None and not carved:
         return _bounded(cameras, dataset.bounds)
     focus = focus_of(origins, forward)

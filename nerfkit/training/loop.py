@@ -27,6 +27,7 @@ from nerfkit.training.kinds import KINDS
 from nerfkit.training.pixels import Pixels
 from nerfkit.training.report import Reporter, Window
 from nerfkit.training.schedule import Budget
+from nerfkit.training.sparse import anchors_of
 from nerfkit.training.surroundings import find_surroundings, resolve
 
 # Between checkpoints: at least this long, and this many times what the last one took.
@@ -99,6 +100,8 @@ class _Fit:
             self.learner = KINDS[config.preset].create(config, scene, cameras, self.generator)
             self.state = checkpoint.State()
             self._write_config(dataset, scene)
+        if config.preset == "fast" and config.depth_weight and not self.config.ndc:
+            self.pixels.anchors = anchors_of(dataset, train)
         self.pixels.keep_hit(self.field.hits)
         self.budget = Budget(
             started, config.budget_minutes(), config.steps, self.state.elapsed, self.state.progress

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from nerfkit.data import Dataset
+from nerfkit.training.sparse import Anchors
 
 BLOCK = 4
+ANCHORED = 16  # one in so many rays goes to a pixel with a sparse point, where there are any
 # A block is named by one integer: view << VIEW_BITS | row << ROW_BITS | column, of its first pixel.
 VIEW_BITS, ROW_BITS = 40, 20
 LOW_BITS = (1 << ROW_BITS) - 1
@@ -62,6 +64,7 @@ class Pixels:
                 if depth is not None:
                     self.depths[int(self.starts[k]) : int(self.starts[k + 1])] = depth.view(-1)
         whole = torch.int64 if deep else torch.int32
+        self.anchors: Anchors | None = None  # of some rays of every batch
         self.packed = self.colors.view(whole).squeeze(1)  # a pixel is one gather
         self.blocks = torch.cat([self._all_blocks(k) for k in range(len(chosen))])
 
@@ -105,16 +108,28 @@ class Pixels:
         y = torch.minimum(
             (block >> ROW_BITS & LOW_BITS) + (within >> 2), self.cameras.height[view] - 1
         )
+        axial = None  # depth along the optical axis
+        if self.anchors is not None:
+            k = n_rays // ANCHORED
+            chosen = torch.randint(len(self.anchors.views), (k,), generator=generator)
+            view[:k], x[:k] = self.anchors.views[chosen], self.anchors.x[chosen]
+            y[:k] = self.anchors.y[chosen]
+            axial = torch.zeros(n_rays)
         row = self.starts[view] + y * self.cameras.width[view] + x
+        if self.depths is not None:
+            axial = self.depths[row]
+        if self.anchors is not None:
+            axial[:k] = self.anchors.depths[chosen]
         if self.used is not None:
             good = self.used[row]
             view, x, y, row = view[good], x[good], y[good], row[good]
+            axial = None if axial is None else axial[good]
         rays = self.cameras.rays(view, torch.stack([x, y], 1).float().add_(0.5))
         values = self.packed[row].view(-1, 1).view(self.colors.dtype).float().mul_(1 / self.full)
         depths = None
-        if self.depths is not None:
+        if axial is not None:
             backward = self.cameras.c2w[view, :, 2].float()
-            depths = self.depths[row] / -(rays.directions * backward).sum(1).clamp_max(-1e-3)
+            depths = axial / -(rays.directions * backward).sum(1).clamp_max(-1e-3)
         return Batch(rays.origins, rays.directions, values[:, :3], values[:, 3:], view, depths)
 
     def _all_blocks(self, view: int) -> Tensor:

@@ -18,6 +18,7 @@ from nerfkit.fields.unbounded import Unbounded
 from nerfkit.octree import Octree
 from nerfkit.training.config import FitConfig
 from nerfkit.training.hull import CONVERGING, Scene, focus_of
+from nerfkit.training.sparse import reliable
 
 DEPTH = 6  # of the first octree
 # Of the cube that keeps its shape: half its edge, in reaches. What lies beyond gets larger voxels.
@@ -27,6 +28,7 @@ NEAR = 0.08  # in reaches
 FEWEST_SEE, PART_SEE = 3, 0.05  # cameras, and part of them
 FAR = 1.5  # reaches: beyond, one camera is enough
 EDGE = 0.05  # of an image: a voxel that far outside it is in sight
+NEAR_POINTS = 0.2  # part of the points to be near where axes meet, to correct it
 FLAT = 0.5  # most that cameras of a forward-facing scene are one before the other, in nears
 
 
@@ -63,7 +65,7 @@ def _recognised(config: FitConfig, dataset: Dataset, views: Tensor) -> str:
 def find_surroundings(dataset: Dataset, views: Tensor) -> Scene:
     """The scene of the training views (`views`: their indices), without bounds."""
     cameras = dataset.cameras[views]
-    center, reach = _middle(cameras)
+    center, reach = _middle(cameras, reliable(dataset.points, cameras))
     unbounded = Unbounded(tuple(center.tolist()), HALF * reach)
     near = NEAR * reach
     octree = _seen(unbounded.octree(DEPTH), unbounded, cameras, reach)
@@ -73,8 +75,12 @@ def find_surroundings(dataset: Dataset, views: Tensor) -> Scene:
     return Scene(octree, torch.stack([low, high]), near, False, unbounded)
 
 
-def _middle(cameras: Cameras) -> tuple[Tensor, float]:
-    """Centre [3] of what the cameras look at, or of themselves if they look outwards; reach."""
+def _middle(cameras: Cameras, points: Tensor | None) -> tuple[Tensor, float]:
+    """Centre [3] of what the cameras look at, or of themselves if they look outwards; reach.
+
+    Axes that are parallel meet nowhere: `points` [P, 3] then say where things are, as they do of
+    things beside the axes.
+    """
     positions, forward = cameras.c2w[:, :, 3].float(), -cameras.c2w[:, :, 2].float()
     planes = torch.eye(3) - forward[:, :, None] * forward[:, None, :]
     meet = float(torch.linalg.eigvalsh(planes.mean(0))[0]) > CONVERGING
@@ -83,7 +89,13 @@ def _middle(cameras: Cameras) -> tuple[Tensor, float]:
     if meet and float(ahead.float().mean()) <= 0.5:
         middle = positions.mean(0)
         return middle, max(float((positions - middle).norm(dim=1).max()) / HALF, 1e-6)
-    return focus, float((positions - focus).norm(dim=1).median())
+    reach = float((positions - focus).norm(dim=1).median())
+    if points is not None:
+        near = points[(points - focus).norm(dim=1) < reach] if meet else points
+        if len(near) >= NEAR_POINTS * len(points):
+            focus = near.median(0).values
+            reach = float((positions - focus).norm(dim=1).median())
+    return focus, reach
 
 
 def _seen(octree: Octree, unbounded: Unbounded, cameras: Cameras, reach: float) -> Octree:

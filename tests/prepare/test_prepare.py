@@ -104,6 +104,7 @@ def test_poses_of_a_room(tmp_path, capsys):
     assert sorted(p.name for p in (tmp_path / "data").iterdir()) == [
         "images",
         "points.ply",
+        "points_seen.npy",
         "transforms.json",
     ]
     data = load_dataset(tmp_path / "data")
@@ -150,6 +151,7 @@ def test_pictures_of_one_camera_share_it_and_others_keep_their_own(tmp_path):
         lenses,
         points,
         np.full((3, 3), 7, np.uint8),
+        np.array([[0, 2], [3, 1]], np.int32),
         0.5,
         0,
     )
@@ -158,6 +160,8 @@ def test_pictures_of_one_camera_share_it_and_others_keep_their_own(tmp_path):
     assert content["fl_x"] == 9 and "fl_x" not in content["frames"][0]
     data = load_dataset(tmp_path)
     assert (data.cameras.fy == 9.5).all() and (data.cameras.distortion[:, 0] == 0.1).all()
+    assert data.seen.tolist() == [[0, 2], [3, 1]]
+    assert load_dataset(tmp_path, splits=("train",)).seen.tolist() == [[2, 1]]  # 0 is held out
     assert data.points.shape == (3, 3) and data.cameras.model == ["OPENCV"] * 4
     lenses[2] = Lens("OPENCV_FISHEYE", 8, 6, {**values, "fl_x": 7.0})
     write_dataset(tmp_path, "images", model)
