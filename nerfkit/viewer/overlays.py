@@ -122,7 +122,10 @@ def cropped(field: Field, box: np.ndarray) -> Field | None:
     if isinstance(field, BakedField):
         layout = Layout.of(kept)
         rows = torch.searchsorted(field.layout.codes, layout.codes)
-        values = field.density[rows], field.colors[rows], field.levels, field.views
-        return BakedField(field.shape, kept, layout, *values)
+        fine = torch.searchsorted(field.layout.details, layout.details)
+        colors = field.colors._replace(
+            records=field.colors.records[rows], details=field.colors.details[fine]
+        )
+        return BakedField(field.shape, kept, layout, field.density[rows], colors)
     assert isinstance(field, NerfField)
     return NerfField(field.shape, field.limit, kept, field.coarse, field.fine)
