@@ -134,6 +134,7 @@ setup(
     extras_require={
         "prepare": ["pycolmap>=4.2"],
         "view": ["viser>=1.1"],
+        "gpu": ["triton>=3.6; platform_system == 'Linux'"],  # torch for CUDA brings it along
         "dev": [
             "pytest>=8",
             "hypothesis>=6.100",

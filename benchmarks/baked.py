@@ -9,19 +9,15 @@ seconds a frame follow from seconds a ray.
 
 import argparse
 import json
-import statistics
 import sys
 import time
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.table import Table
+from side_by_side import print_table, side_by_side
 
-from nerfkit import info, metrics
-from nerfkit.data import load_dataset
 from nerfkit.errors import NerfkitError
-from nerfkit.evaluate import background_colour, composite
 from nerfkit.fields.nerf import NerfField
 from nerfkit.run import Run
 
@@ -40,9 +36,6 @@ def main() -> None:
     result = {
         **side_by_side(runs, options.views),
         "baked_megabytes": options.baked.stat().st_size / 1e6,
-        "threads": torch.get_num_threads(),
-        "versions": info.versions(),
-        "hardware": info.hardware(),
     }
     if options.nerf:
         height, width = result["resolution"]
@@ -52,38 +45,6 @@ def main() -> None:
     show(result)
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n")
-
-
-def side_by_side(runs: dict[str, Run], n_views: int) -> dict:
-    """Mean PSNR and median seconds a frame of each."""
-    config = runs["run"].config
-    dataset = load_dataset(config["data"], downscale=config["downscale"])
-    views = dataset.splits["test"].tolist()
-    views = views[:: max(1, len(views) // n_views)][:n_views]
-    colour = background_colour(config["background"])
-    seen: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
-    for each in runs.values():  # warm up
-        each.render(dataset.cameras[views[0]], ["rgb"])
-    for view in views:
-        truth = composite(dataset.images[view], colour)
-        for name, each in runs.items():
-            began = time.perf_counter()
-            image = each.render(dataset.cameras[view], ["rgb"])["rgb"]
-            seconds = time.perf_counter() - began
-            seen[name].append((metrics.psnr(image.clamp(0, 1), truth), seconds))
-    return {
-        name: {
-            "psnr": statistics.fmean(psnr for psnr, _ in frames),
-            "seconds_per_frame": statistics.median(seconds for _, seconds in frames),
-        }
-        for name, frames in seen.items()
-    } | {
-        "faster": statistics.median(
-            slow / fast for (_, slow), (_, fast) in zip(seen["run"], seen["baked"], strict=True)
-        ),
-        "resolution": list(truth.shape[:2]),
-        "n_views": len(views),
-    }
 
 
 def nerf_seconds_per_ray(folder: Path) -> float:
@@ -100,19 +61,10 @@ def nerf_seconds_per_ray(folder: Path) -> float:
 
 
 def show(result: dict) -> None:
-    """A table for a reader."""
+    """For a reader."""
+    print_table(result)
     console = Console()
-    table = Table("", "PSNR dB", "s a frame", "frames a second")
-    for name in ("run", "baked"):
-        row = result[name]
-        table.add_row(
-            name,
-            f"{row['psnr']:.2f}",
-            f"{row['seconds_per_frame']:.4f}",
-            f"{1 / row['seconds_per_frame']:.1f}",
-        )
-    console.print(table)
-    console.print(f"{result['faster']:.1f}x faster, {result['baked_megabytes']:.1f} MB")
+    console.print(f"{result['baked_megabytes']:.1f} MB")
     if "unguided_nerf_seconds_per_frame" in result:
         nerf = result["unguided_nerf_seconds_per_frame"]
         times = nerf / result["baked"]["seconds_per_frame"]

@@ -21,6 +21,7 @@ from rich.table import Table
 
 from nerfkit import info, metrics
 from nerfkit.data import load_dataset
+from nerfkit.device import CPU
 from nerfkit.errors import NerfkitError
 from nerfkit.evaluate import background_colour, composite
 from nerfkit.fields.nerf import RENDER_STOP, NerfField
@@ -107,7 +108,7 @@ def training(folder: Path, settings: dict) -> dict:
     config = FitConfig(data=Path(settings["data"]), output=folder).with_stored(settings)
     dataset = load_dataset(config.data, downscale=config.downscale)
     train = dataset.splits["train"]
-    learner, state, _ = load_learner(folder, config, dataset.cameras[train])
+    learner, state, _ = load_learner(folder, config, dataset.cameras[train], CPU)
     pixels = Pixels(dataset, train)
     pixels.keep_hit(learner.field.hits)
     generator = torch.Generator().manual_seed(0)

@@ -76,6 +76,7 @@ def _sheet(run: Run, data: Path, path: Path) -> None:
     rows = []
     for view in chosen.tolist():
         shown = run.render(dataset.cameras[view], ["rgb", "opacity", "ray_distance"])
+        shown = {name: image.cpu() for name, image in shown.items()}
         truth = composite(dataset.images[view], run.background)
         rows.append(
             (

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 import nerfkit
+from nerfkit import device
+from nerfkit.errors import NerfkitError
 from nerfkit.kernels import _backend, _native
 
 
@@ -58,10 +60,10 @@ def _ffmpeg() -> str | None:
         return None
 
 
-def backends(device: str) -> dict[str, str]:
-    """What each op would run on tensors of `device`; an error's text where it could not run."""
+def backends(place: str) -> dict[str, str]:
+    """What each op would run on tensors of `place`; an error's text where it could not run."""
     chosen = {}
-    tensor = torch.empty(0, device=device)
+    tensor = torch.empty(0, device=place)
     for op in _backend.ops():
         try:
             with warnings.catch_warnings():  # the table itself announces the fallback
@@ -78,8 +80,8 @@ def hardware() -> dict:
     cuda = []
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
-            device = torch.cuda.get_device_properties(index)
-            cuda.append({"name": device.name, "memory_gb": round(device.total_memory / 2**30, 1)})
+            card = torch.cuda.get_device_properties(index)
+            cuda.append({"name": card.name, "memory_gb": round(card.total_memory / 2**30, 1)})
     return {
         "processor": processor_name(),
         "machine": platform.machine(),
@@ -93,15 +95,24 @@ def hardware() -> dict:
     }
 
 
+def _device() -> str:
+    """Where fields are fitted and rendered; an error's text where NERFKIT_DEVICE is none."""
+    try:
+        return str(device.best())
+    except NerfkitError as error:
+        return f"error: {error}"
+
+
 def gather() -> dict:
-    """All facts as JSON-ready data: versions, hardware, ffmpeg, environment, backends."""
+    """All facts as JSON-ready data: versions, hardware, device, ffmpeg, environment, backends."""
     devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
     return {
         "versions": versions(),
         "hardware": hardware(),
+        "device": _device(),
         "ffmpeg": _ffmpeg(),
         "environment": {k: v for k, v in sorted(os.environ.items()) if k.startswith("NERFKIT_")},
-        "backends": {device: backends(device) for device in devices},
+        "backends": {place: backends(place) for place in devices},
     }
 
 
@@ -122,10 +133,11 @@ def print_table(facts: dict) -> None:
     table.add_row("C++ kernels", hardware["kernels"] or f"none: {hardware['kernels_missing']}")
     gpus = [f"{gpu['name']}, {gpu['memory_gb']} GiB" for gpu in hardware["cuda"]]
     table.add_row("CUDA devices", "; ".join(gpus) or "none")
+    table.add_row("fits and renders on", facts["device"])
     for name, value in facts["environment"].items():
         table.add_row(name, value)
-    for device, chosen in facts["backends"].items():
+    for place, chosen in facts["backends"].items():
         for op, backend in chosen.items():
             slow = " (slow: no kernel for this device)" if backend == "reference" else ""
-            table.add_row(f"{op} on {device}", backend + slow)
+            table.add_row(f"{op} on {place}", backend + slow)
     Console(file=sys.stdout, soft_wrap=True).print(table)

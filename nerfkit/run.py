@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nerfkit import device
 from nerfkit.baking.storage import load_baked
 from nerfkit.cameras import Cameras
 from nerfkit.errors import NerfkitError
@@ -52,16 +53,21 @@ class Run:
         self.background = background_colour(config["background"])
 
     @classmethod
-    def load(cls, folder: str | Path) -> "Run":
-        """Read a run or a baked file; NerfkitError if there is none or it is damaged."""
-        folder = Path(folder)
+    def load(cls, folder: str | Path, place: torch.device | None = None) -> "Run":
+        """Read a run or a baked file; NerfkitError if there is none or it is damaged.
+
+        Args:
+            place: the device to render on; None is the best there is.
+        """
+        folder, place = Path(folder), place or device.best()
         if folder.is_file():
-            return cls._load_baked(folder)
+            return cls._load_baked(folder, place)
         field, state = load_field(folder)
         config = read_json(folder / CONFIG)
         try:
             cameras = Cameras.from_dict(read_json(folder / CAMERAS))
-            return cls(folder, config, cameras, field.collapsed(), state.step)
+            field = field.to(place).collapsed()
+            return cls(folder, config, cameras, field, state.step)
         except (KeyError, TypeError, ValueError) as error:
             raise NerfkitError(
                 f"{folder}: {CONFIG} or {CAMERAS} is not what nerfkit fit writes ({error!r}); "
@@ -69,11 +75,11 @@ class Run:
             ) from error
 
     @classmethod
-    def _load_baked(cls, path: Path) -> "Run":
+    def _load_baked(cls, path: Path, place: torch.device) -> "Run":
         field, run = load_baked(path)
         try:
             cameras = Cameras.from_dict(run["cameras"])
-            return cls(path, run["config"], cameras, field, run["iteration"])
+            return cls(path, run["config"], cameras, field.to(place), run["iteration"])
         except (KeyError, TypeError, ValueError) as error:
             raise NerfkitError(
                 f"{path}: not what nerfkit bake writes ({error!r}); bake the run again"

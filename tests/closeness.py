@@ -27,7 +27,7 @@ def assert_close(
     """
     if got.shape != want.shape:
         raise AssertionError(f"{name}: shape {tuple(got.shape)}, wanted {tuple(want.shape)}")
-    got64, want64 = got.detach().double(), want.detach().double()
+    got64, want64 = got.detach().double().cpu(), want.detach().double().cpu()
     for whose, tensor in (("the result", got64), ("the expected value", want64)):
         bad = (~torch.isfinite(tensor)).nonzero()
         if len(bad):
@@ -69,7 +69,7 @@ def gradients(
     outputs = op(**leaves)
     outputs = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
     generator = torch.Generator().manual_seed(seed)
-    upstream = [torch.randn(o.shape, generator=generator).to(o.dtype) for o in outputs]
+    upstream = [torch.randn(o.shape, generator=generator).to(o) for o in outputs]
     connected = [(o, g) for o, g in zip(outputs, upstream, strict=True) if o.requires_grad]
     if not connected:
         return {k: torch.zeros_like(leaves[k]) for k in wanted}

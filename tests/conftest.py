@@ -2,10 +2,17 @@
 
 `poison_empty` fills what `torch.empty` returns with NaN, so that an output element which a kernel
 forgets to write fails its test instead of passing by luck. `tests/kernels` always runs under it.
+
+Without a CUDA device the Triton kernels are tested in Triton's interpreter, on CPU tensors.
 """
+
+import os
 
 import pytest
 import torch
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is first imported
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from nerfkit.kernels import _backend
 @pytest.fixture
 def one_op_without_kernels(monkeypatch) -> None:
     monkeypatch.setattr(_backend, "ops", lambda: ["no_such_op"])
-    monkeypatch.setattr(_backend, "has", lambda op, backend: backend == "reference")
 
 
 def test_facts_are_json_and_complete():
@@ -20,6 +19,7 @@ def test_facts_are_json_and_complete():
     assert facts["versions"]["python"] and facts["versions"]["torch"]
     assert facts["hardware"]["threads"] >= 1
     assert set(facts["backends"]["cpu"]) == set(_backend.ops())
+    assert facts["device"] == ("cuda:0" if facts["hardware"]["cuda"] else "cpu")
 
 
 def test_a_backend_that_cannot_run_is_shown_not_raised(one_op_without_kernels, monkeypatch):
@@ -29,10 +29,20 @@ def test_a_backend_that_cannot_run_is_shown_not_raised(one_op_without_kernels, m
     assert info.gather()["environment"]["NERFKIT_BACKEND"] == "abacus"
 
 
+def test_a_device_that_is_not_there_is_shown_not_raised(one_op_without_kernels, monkeypatch):
+    monkeypatch.setenv("NERFKIT_DEVICE", "cuda:99")
+    assert "cuda:99" in info.gather()["device"]
+
+
 def test_the_table_names_each_op(one_op_without_kernels, capsys):
     info.print_table(info.gather())
     shown = capsys.readouterr().out
-    assert "no_such_op on cpu" in shown and "slow" in shown and "ffmpeg" in shown
+    assert (
+        "no_such_op on cpu" in shown
+        and "slow" in shown
+        and "ffmpeg" in shown
+        and "fits and renders on" in shown
+    )
 
 
 def test_missing_packages_are_none():

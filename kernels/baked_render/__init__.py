@@ -146,8 +146,11 @@ def color_gradient_(
 
 
 def _implementation(origins: torch.Tensor, backend: str | None) -> Any:
-    if _backend.choose("baked_render", origins, backend) == "cpu":
+    chosen = _backend.choose("baked_render", origins, backend)
+    if chosen == "cpu":
         from . import cpu as implementation
+    elif chosen == "gpu":
+        from . import gpu as implementation
     else:
         from . import reference as implementation
     return implementation

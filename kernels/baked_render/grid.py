@@ -10,7 +10,7 @@ interpolated between corners of half voxels. A voxel has a brick of its own with
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -112,7 +112,7 @@ class Fitted(NamedTuple):
     @staticmethod
     def of(values: Tensor, rows: Tensor) -> Fitted:
         """With no gradient yet."""
-        touched = torch.zeros(len(values), dtype=torch.uint8)
+        touched = torch.zeros(len(values), dtype=torch.uint8, device=values.device)
         return Fitted(values, rows.to(torch.int32), torch.zeros_like(values), touched)
 
 
@@ -152,6 +152,12 @@ class BakedGrid:
     first_brick: Tensor
     bricks: Tensor
     detail_levels: Tensor
+
+    def to(self, device: torch.device) -> BakedGrid:
+        """The same on another device."""
+        values = vars(self).items()
+        moved = {k: v.to(device) for k, v in values if isinstance(v, Tensor)}
+        return replace(self, **moved)
 
     @staticmethod
     def of(

@@ -149,14 +149,14 @@ def _detail(
     details: torch.Tensor,
 ) -> torch.Tensor:
     """Details [N, 8] between corners of half voxels, of places `inside` [N, 3] `cells` [N, 3]."""
-    number, bits = voxels(cells), torch.arange(64)
+    number, bits = voxels(cells), torch.arange(64, device=cells.device)
     before = (grid.words[place][:, None] >> bits & 1) * (bits < number[:, None])
     brick = grid.first_brick[place].long() + before.sum(1)
     low = (inside >= 0.5).long()
     part = 2 * inside - low
     fine = details.new_zeros(len(cells), DETAIL)
     for c in range(8):
-        bit = torch.tensor([c & 1, c >> 1 & 1, c >> 2])
+        bit = low.new_tensor([c & 1, c >> 1 & 1, c >> 2])
         share = torch.where(bit.bool(), part, 1 - part).prod(1)
         i, j, k = (low + bit).unbind(1)
         fine = fine + share[:, None] * details[brick, i + 3 * j + 9 * k]

@@ -42,6 +42,8 @@ def first_hit(
     chosen = _backend.choose("first_hit", origins, backend)
     if chosen == "cpu":
         from . import cpu as implementation
+    elif chosen == "gpu":
+        from . import gpu as implementation
     else:
         from . import reference as implementation
     with torch.no_grad():

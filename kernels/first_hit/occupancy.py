@@ -5,7 +5,7 @@ Voxel (x, y, z) covers box_min + [x, x + 1) * voxel and so on, world units.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -34,6 +34,10 @@ class Occupancy:
         """The leaves of a `nerfkit.octree.Octree`."""
         x, y, z = octree.box_min.tolist()
         return Occupancy((x, y, z), octree.voxel, octree.resolution, octree.occupancy_words())
+
+    def to(self, device: torch.device | str) -> Occupancy:
+        """The same with its tables on `device`."""
+        return replace(self, words=self.words.to(device))
 
     def to_grid(self, points: torch.Tensor) -> torch.Tensor:
         """World points [N, 3] in voxels from the lowest corner."""

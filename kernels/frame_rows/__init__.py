@@ -54,8 +54,11 @@ def put_rows_(
 
 
 def _implementation(tensor: torch.Tensor, backend: str | None) -> ModuleType:
-    if _backend.choose("frame_rows", tensor, backend) == "cpu":
+    chosen = _backend.choose("frame_rows", tensor, backend)
+    if chosen == "cpu":
         from nerfkit.kernels.frame_rows import cpu as implementation
+    elif chosen == "gpu":
+        from nerfkit.kernels.frame_rows import gpu as implementation
     else:
         from nerfkit.kernels.frame_rows import reference as implementation
     return implementation

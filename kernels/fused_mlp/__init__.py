@@ -64,6 +64,8 @@ def fused_mlp(
     chosen = _backend.choose("fused_mlp", x, backend)
     if chosen == "cpu":
         from nerfkit.kernels.fused_mlp import cpu as implementation
+    elif chosen == "gpu":
+        from nerfkit.kernels.fused_mlp import gpu as implementation
     else:
         from nerfkit.kernels.fused_mlp import reference as implementation
     return implementation.fused_mlp(x, weights, biases, output_activation=output_activation)

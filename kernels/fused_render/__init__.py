@@ -23,6 +23,8 @@ __all__ = ["FEATURES", "Fitted", "RenderGrid", "Rendered", "fit_rays", "render_r
 
 FEATURES = 16
 MAX_BANDS = 4
+GPU_WITHOUT = "pieces of rays, distortion, depths and gradients of rays"
+GPU_LAYERS, GPU_UNITS = 2, 128  # most hidden layers, and units of one, of backend gpu
 
 
 def render_rays(
@@ -85,7 +87,7 @@ def render_rays(
             f"`background` must have shape ({n_rays}, 3) or (3,), got {tuple(background.shape)}"
         )
     _check_pieces(pieces, n_rays)
-    return _implementation(origins, backend).render_rays(
+    return _implementation(origins, backend, pieces is not None).render_rays(
         *(origins, directions, grid, density, features, mlp, widths),
         step=step,
         density_scale=density_scale,
@@ -174,7 +176,8 @@ def fit_rays(
         )
     for name, buffer, like, dtype in (
         ("grad_density", grad_density, density, density.dtype),
-        ("grad_features", grad_features, features, features.dtype),
+        # 16-bit features have gradients of the precision of everything else
+        ("grad_features", grad_features, features, density.dtype),
         ("grad_mlp", grad_mlp, mlp, mlp.dtype),
         ("features_touched", features_touched, density, torch.uint8),
         ("max_weights", max_weights, density, density.dtype),
@@ -196,7 +199,8 @@ def fit_rays(
             tuple(tensor.shape) != shape or tensor.dtype != origins.dtype or tensor.requires_grad
         ):
             raise ValueError(f"`{name}` must be {origins.dtype} of shape {shape}")
-    return _implementation(origins, backend).fit_rays(
+    rich = not (pieces is None and not distortion and depths is None and grad_rays is None)
+    return _implementation(origins, backend, rich).fit_rays(
         *(origins, directions, targets, grid, density, features, mlp, widths),
         scale=scale,
         grad_density=grad_density,
@@ -227,9 +231,15 @@ def _check_pieces(pieces: Pieces | None, n_rays: int) -> None:
         raise ValueError(f"`pieces` must be of {n_rays} rays, got {len(pieces.first) - 1}")
 
 
-def _implementation(origins: torch.Tensor, backend: str | None):
-    if _backend.choose("fused_render", origins, backend) == "cpu":
+def _implementation(origins: torch.Tensor, backend: str | None, rich: bool):
+    """`rich`: something is asked for that backend gpu does not have."""
+    chosen = _backend.choose(
+        "fused_render", origins, backend, without=GPU_WITHOUT if rich else None
+    )
+    if chosen == "cpu":
         from . import cpu as implementation
+    elif chosen == "gpu":
+        from . import gpu as implementation
     else:
         from . import reference as implementation
     return implementation

@@ -75,8 +75,11 @@ def _check(values: torch.Tensor, vertices: "Vertices") -> None:
 
 
 def _implementation(values: torch.Tensor, backend: str | None):
-    if _backend.choose("level_sum", values, backend) == "cpu":
+    chosen = _backend.choose("level_sum", values, backend)
+    if chosen == "cpu":
         from . import cpu as implementation
+    elif chosen == "gpu":
+        from . import gpu as implementation
     else:
         from . import reference as implementation
     return implementation

@@ -9,10 +9,10 @@ import torch
 
 from nerfkit.kernels import _backend
 
-from .config import NerfMlpConfig, unpack
+from .config import GPU_UNITS, NerfMlpConfig, unpack
 from .reference import NerfMlpOutput
 
-__all__ = ["NerfMlpConfig", "NerfMlpOutput", "nerf_mlp", "unpack"]
+__all__ = ["GPU_UNITS", "NerfMlpConfig", "NerfMlpOutput", "nerf_mlp", "unpack"]
 
 PAPER = NerfMlpConfig()
 

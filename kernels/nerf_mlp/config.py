@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import torch
 
+GPU_UNITS = 256  # of a layer at most, in Triton
+
 
 class NerfMlpConfig(NamedTuple):
     """The defaults are the paper's.

@@ -21,9 +21,9 @@ def interpolate(
     table: torch.Tensor, corners: torch.Tensor, voxels: torch.Tensor, places: torch.Tensor
 ) -> torch.Tensor:
     """Embeddings [N, E] at `places` [N, 3] in [0, 1] of the voxels of index [N]; trilinear."""
-    out = torch.zeros((), dtype=table.dtype)
+    out = table.new_zeros(())
     for c in range(8):
-        high = torch.tensor([c & 1, c >> 1 & 1, c >> 2 & 1], dtype=torch.bool)
+        high = places.new_tensor([c & 1, c >> 1 & 1, c >> 2 & 1], dtype=torch.bool)
         weights = torch.where(high, places, 1 - places).prod(1, keepdim=True)
         out = out + weights * table[corners[voxels, c].long()]
     return out

@@ -80,6 +80,8 @@ def octree_traverse(
     chosen = _backend.choose("octree_traverse", origins, backend)
     if chosen == "cpu":
         from nerfkit.kernels.octree_traverse import cpu as implementation
+    elif chosen == "gpu":
+        from nerfkit.kernels.octree_traverse import gpu as implementation
     else:
         from nerfkit.kernels.octree_traverse import reference as implementation
     with torch.no_grad():

@@ -46,6 +46,8 @@ def ray_box(
     chosen = _backend.choose("ray_box", origins, backend)
     if chosen == "cpu":
         from nerfkit.kernels.ray_box import cpu as implementation
+    elif chosen == "gpu":
+        from nerfkit.kernels.ray_box import gpu as implementation
     else:
         from nerfkit.kernels.ray_box import reference as implementation
     with torch.no_grad():

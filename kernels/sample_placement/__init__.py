@@ -64,6 +64,8 @@ def place_samples(
     chosen = _backend.choose("sample_placement", t_starts, backend)
     if chosen == "cpu":
         from nerfkit.kernels.sample_placement import cpu as implementation
+    elif chosen == "gpu":
+        from nerfkit.kernels.sample_placement import gpu as implementation
     else:
         from nerfkit.kernels.sample_placement import reference as implementation
     with torch.no_grad():

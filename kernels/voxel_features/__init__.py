@@ -48,6 +48,8 @@ def voxel_features(
     chosen = _backend.choose("voxel_features", points, backend)
     if chosen == "cpu":
         from . import cpu as implementation
+    elif chosen == "gpu":
+        from . import gpu as implementation
     else:
         from . import reference as implementation
     return implementation.voxel_features(points, grid, values)

@@ -57,6 +57,10 @@ class RenderGrid(Occupancy):
             len(vertices),
         )
 
+    def to(self, device: torch.device | str) -> RenderGrid:
+        """The same with its tables on `device`; `resolutions` stay where they are."""
+        return replace(self, words=self.words.to(device), tables=self.tables.to(device))
+
     def finest(self) -> RenderGrid:
         """The same voxels with the corners of the finest level alone."""
         n = self.resolution // 4 + 1

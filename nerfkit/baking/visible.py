@@ -59,6 +59,10 @@ class _Watcher:
         self.field = BakedField(shape, source.octree, self.layout, density, blank)
         self.max_weights = torch.zeros(len(self.field.grid.words), 64)
 
+    @property
+    def device(self) -> torch.device:
+        return self.field.device
+
     def render(self, origins: Tensor, directions: Tensor, background: Tensor) -> Rendered:
         return render_baked(
             *(origins, directions, self.field.grid),

@@ -9,8 +9,8 @@ COPY_BYTES = 256 << 20
 GATHER_ROWS, GATHERED = 1 << 22, 1 << 19  # records of 64 bytes, far more than the caches hold
 
 
-def measure(budget: float) -> dict[str, float]:
-    """Rates of this moment, with torch's threads.
+def measure(budget: float, place: torch.device) -> dict[str, float]:
+    """Rates of this moment of the device `place`, with torch's threads.
 
     Args:
         budget: seconds for each.
@@ -20,13 +20,15 @@ def measure(budget: float) -> dict[str, float]:
         memcpy_gbs: 1e9 bytes a second of a copy, read and written bytes both counted;
         gather_mrows: 1e6 random records of 64 bytes a second.
     """
-    a, b = torch.rand(GEMM, GEMM), torch.rand(GEMM, GEMM)
-    product = torch.empty(GEMM, GEMM)
-    source = torch.zeros(COPY_BYTES // 4)
-    target = torch.ones(COPY_BYTES // 4)
-    table = torch.zeros(GATHER_ROWS, 16)
-    rows = torch.randint(GATHER_ROWS, (GATHERED,), generator=torch.Generator().manual_seed(0))
-    gathered = torch.empty(GATHERED, 16)
+    on = {"device": place}
+    a, b = torch.rand(GEMM, GEMM, **on), torch.rand(GEMM, GEMM, **on)
+    product = torch.empty(GEMM, GEMM, **on)
+    source = torch.zeros(COPY_BYTES // 4, **on)
+    target = torch.ones(COPY_BYTES // 4, **on)
+    table = torch.zeros(GATHER_ROWS, 16, **on)
+    generator = torch.Generator(place).manual_seed(0)
+    rows = torch.randint(GATHER_ROWS, (GATHERED,), generator=generator, **on)
+    gathered = torch.empty(GATHERED, 16, **on)
     timings: dict[str, Timing] = in_turns(
         {
             "sgemm": lambda _: torch.mm(a, b, out=product),

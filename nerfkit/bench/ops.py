@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from nerfkit.device import CPU
 from nerfkit.kernels import fastnerf_mlp, nerf_mlp
 from nerfkit.kernels.composite import composite
 from nerfkit.kernels.encodings import frequency_encoding, spherical_harmonics
@@ -23,20 +24,22 @@ from nerfkit.kernels.voxel_features import voxel_features
 
 from .case import Case
 from .subject import Subject, rays
+from .voxel_ops import baked, nsvf
 
 SAMPLES_PER_RAY = 16
 ADAM = {"lr": 1e-2, "betas": (0.9, 0.99), "eps": 1e-15, "step": 10}
 
 
-def cases(n_rays: int, depth: int) -> Iterator[Case]:
+def cases(n_rays: int, depth: int, device: torch.device = CPU) -> Iterator[Case]:
     """All of them.
 
     Args:
         n_rays: of a batch; the kernels after the march get 16 samples for each.
         depth: of the octree.
+        device: of what is looked up; inputs may still have to be moved there.
     """
-    subject = Subject.ball(depth, n_levels=3)
-    origins, directions = rays(n_rays)
+    subject = Subject.ball(depth, n_levels=3).to(device)
+    origins, directions = (x.to(device) for x in rays(n_rays))
     both = {"origins": origins, "directions": directions}
     yield from _geometry(subject, both, n_rays)
     yield from _samples(subject, directions, n_rays)
@@ -47,7 +50,10 @@ def cases(n_rays: int, depth: int) -> Iterator[Case]:
         *(fastnerf, fastnerf_mlp.fastnerf_mlp, fastnerf_mlp.unpack, n_rays // 4),
         n_layers=fastnerf.depth + 1,
     )
+    yield from nsvf(subject.octree, n_rays // 4)
     yield from _tables(subject)
+    few = n_rays // 4
+    yield from baked(subject, {k: v[:few] for k, v in both.items()}, few)
     yield from fused(subject, n_rays // 4)
 
 
@@ -68,7 +74,7 @@ def _geometry(subject: Subject, both: dict[str, Tensor], n_rays: int) -> Iterato
         traffic=None,
     )
     # the reference tries every leaf for every ray: a small tree, or it takes minutes
-    small = Subject.ball(5, n_levels=1).octree
+    small = Subject.ball(5, n_levels=1).octree.to(octree.device)
     children, _ = small.children()
     few = {k: v[: n_rays // 16] for k, v in both.items()}
     yield Case(
@@ -245,7 +251,8 @@ def _tables(subject: Subject) -> Iterator[Case]:
 
 def fused(subject: Subject, n_rays: int) -> Iterator[Case]:
     """The fused renderer: a rendering, and forward with backward as a fit does it."""
-    origins, directions = rays(n_rays, seed=3)
+    device = subject.density.device
+    origins, directions = (x.to(device) for x in rays(n_rays, seed=3))
     generator = torch.Generator().manual_seed(4)
     scene = {
         "density": subject.density,
@@ -270,9 +277,9 @@ def fused(subject: Subject, n_rays: int) -> Iterator[Case]:
         "grad_density": torch.zeros_like(subject.density),
         "grad_features": torch.zeros_like(subject.features),
         "grad_mlp": torch.zeros_like(subject.network),
-        "features_touched": torch.zeros(len(subject.vertices), dtype=torch.uint8),
+        "features_touched": torch.zeros_like(subject.density, dtype=torch.uint8),
     }
-    targets = torch.rand(n_rays, 3, generator=generator)
+    targets = torch.rand(n_rays, 3, generator=generator).to(device)
 
     def fit(b, origins, directions, targets, density, features, mlp, **gradients):
         return fit_rays(
@@ -290,7 +297,7 @@ def fused(subject: Subject, n_rays: int) -> Iterator[Case]:
 
     inputs = {**both, "targets": targets, **scene, **gradients}
     # the copies: what this call adds to is not what is measured
-    shaded = fit(None, **{k: v.clone() for k, v in inputs.items()}).n_shaded
+    shaded = int(fit(None, **{k: v.clone() for k, v in inputs.items()}).n_shaded)
     yield Case(
         *("fused_render", "fit_rays (forward+backward)", size, n_rays, "rays"),
         *(inputs, fit_gradients),

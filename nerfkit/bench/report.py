@@ -4,6 +4,7 @@ import datetime
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from nerfkit import info
+from nerfkit import device, info
 from nerfkit.errors import NerfkitError
 from nerfkit.files import atomic_write, write_json
 from nerfkit.kernels import _native
@@ -30,9 +31,11 @@ PIPE_WIDTH = 150  # of the tables where no terminal says how wide it is
 
 def _ops() -> Iterator[tuple[Case, int]]:
     threads = _native.num_threads()
-    for case in ops.cases(N_RAYS, DEPTH):
-        yield case, threads
-    subject = Subject.ball(FIT_DEPTH, FIT_LEVELS)
+    place = device.best()
+    for case in ops.cases(N_RAYS, DEPTH, place):
+        inputs = {name: tensor.to(place) for name, tensor in case.inputs.items()}
+        yield replace(case, inputs=inputs), threads
+    subject = Subject.ball(FIT_DEPTH, FIT_LEVELS).to(place)
     for used in dict.fromkeys((threads, 1)):
         for case in ops.fused(subject, FIT_RAYS):
             yield case, used
@@ -78,7 +81,7 @@ def bench(suite: str = "all", json: Path | None = None, seconds: float = SECONDS
             file.write("{}\n")
     console = Console(file=sys.stderr)
     with console.status("what this machine can do"):
-        limits = ceilings.measure(seconds)
+        limits = ceilings.measure(seconds, device.best())
     rows: list[Row] = []
     for name in SUITES if suite == "all" else [suite]:
         with console.status(f"suite {name}: preparing") as status:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from nerfkit import device
 from nerfkit.cameras import Cameras
 from nerfkit.data import load_dataset
 from nerfkit.fields.fast import FastField
@@ -24,6 +25,7 @@ from nerfkit.training.pixels import Pixels
 from .case import Case
 
 SCENE = "machine"
+BACKENDS = ("reference", "cpu", "gpu")
 # So low that no parameter changes: every step timed is the same step.
 RATES = Rates(density=1e-20, features=1e-20, network=1e-20)
 
@@ -43,9 +45,10 @@ def fitted(side: int, n_views: int, steps: int) -> Fitted:
         folder = Path(temporary)
         data = build(SCENE, folder / "data", size=(side, side), n_train=n_views, n_test=1)
         fit(FitConfig(data=data, output=folder / "run", steps=steps))
-        field, _ = checkpoint.load_field(folder / "run")
+        place, (field, _) = device.best(), checkpoint.load_field(folder / "run")
+        field = field.to(place)
         dataset = load_dataset(data, splits=("train",))
-        pixels = Pixels(dataset, dataset.splits["train"])
+        pixels = Pixels(dataset, dataset.splits["train"], field.device)
     pixels.keep_hit(field.hits)
     return Fitted(field, pixels, pixels.cameras[0])
 
@@ -53,10 +56,11 @@ def fitted(side: int, n_views: int, steps: int) -> Fitted:
 def fit_cases(scene: Fitted, n_rays: int) -> Iterator[Case]:
     """A whole optimiser step, on a batch that stays the same."""
     for count in (n_rays // 8, n_rays):
-        generator = torch.Generator().manual_seed(0)
+        place = scene.field.device
+        generator = torch.Generator(place).manual_seed(0)
         batch = scene.pixels.draw(count, generator)
-        background = torch.rand(len(batch.origins), 3, generator=generator)
-        jitter = torch.rand(len(batch.origins), generator=generator)
+        background = torch.rand(len(batch.origins), 3, generator=generator, device=place)
+        jitter = torch.rand(len(batch.origins), generator=generator, device=place)
         optimiser = Optimiser(scene.field)
 
         def step(backend, background, jitter, batch=batch, optimiser=optimiser):
@@ -68,7 +72,7 @@ def fit_cases(scene: Fitted, n_rays: int) -> Iterator[Case]:
             {"background": background, "jitter": jitter},
             lambda b, step=step, **x: (step(b, **x).squared_errors,),
             traffic=None,
-            backends=("reference", "cpu") if count < n_rays else ("cpu",),
+            backends=BACKENDS if count < n_rays else BACKENDS[1:],
         )
 
 
@@ -84,10 +88,10 @@ def render_cases(scene: Fitted, sides: tuple[int, ...]) -> Iterator[Case]:
 
         yield Case(
             *("fused_render", "frame", f"{side}x{side}", 1, "frames"),
-            {"background": torch.ones(3)},
+            {"background": torch.ones(3, device=field.device)},
             lambda b, frame=frame, **x: frame(b, **x),
             traffic=None,
-            backends=("reference", "cpu") if side == sides[0] else ("cpu",),
+            backends=BACKENDS if side == sides[0] else BACKENDS[1:],
         )
 
 

@@ -36,6 +36,15 @@ class Subject:
     network: Tensor
     sampling: dict[str, float]
 
+    def to(self, device: torch.device) -> Subject:
+        """The same on another device."""
+        octree = self.octree.to(device)
+        depths = [int(r).bit_length() - 1 for r in self.vertices.resolutions]
+        vertices = Vertices.of(octree, depths)
+        values = (x.to(device) for x in (self.density, self.features))
+        grid, network = RenderGrid.of(octree, vertices), self.network.to(device)
+        return Subject(octree, vertices, grid, *values, self.widths, network, self.sampling)
+
     @staticmethod
     def ball(depth: int, n_levels: int) -> Subject:
         """The ball on voxels of 2 / 2^depth, with values at the `n_levels` finest levels."""

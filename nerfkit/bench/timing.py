@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 FEWEST, MOST = 3, 200  # repeats
 
 
@@ -47,9 +49,17 @@ def in_turns(
     ]:
         for name in due:
             arguments = prepare()
+            _wait()
             began = time.perf_counter()
             ways[name](arguments)
+            _wait()
             seconds = time.perf_counter() - began
             taken[name].append(seconds)
             spent[name] += seconds
     return {name: Timing.of(seconds) for name, seconds in taken.items()}
+
+
+def _wait() -> None:
+    """Until a GPU has done what it was asked for."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

@@ -26,13 +26,14 @@ def bake(
 
     from nerfkit.baking import bake as bake_field
     from nerfkit.baking import save_baked
+    from nerfkit.device import CPU
     from nerfkit.errors import NerfkitError
     from nerfkit.run import Run
 
     if run.is_file():
         raise NerfkitError(f"{run}: is a file; want the folder of a run, as nerfkit fit writes it")
     start = time.perf_counter()
-    loaded = Run.load(run)
+    loaded = Run.load(run, CPU)  # least squares of the corners are solved there
     output = run / "baked.safetensors" if output is None else output
     if output.is_dir():
         raise NerfkitError(f"-o {output}: is a folder; want a file")

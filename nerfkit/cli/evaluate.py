@@ -29,11 +29,12 @@ def evaluate(
         sr: render so many times smaller and refine (needs `nerfkit sr train RUN`).
     """
     from nerfkit import files
+    from nerfkit.device import CPU
     from nerfkit.evaluate import evaluate as measure
     from nerfkit.evaluate import print_table
     from nerfkit.run import Run
 
-    loaded = Run.load(run)
+    loaded = Run.load(run, CPU if align else None)  # rays have gradients on the CPU alone
     if sr is not None:
         from nerfkit.postprocess.scene.refined import RefinedRun
 

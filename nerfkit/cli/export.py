@@ -21,9 +21,10 @@ def export(
         kind: what to write. Default: mesh for .glb and .ply, octree for .npz.
         points: how many, of a point cloud.
     """
+    from nerfkit.device import CPU
     from nerfkit.export import export as write
     from nerfkit.export import kind_for
     from nerfkit.run import Run
 
     kind_for(output, kind)  # a mistake here is told before the run is read
-    print(write(Run.load(run), output, kind, points))
+    print(write(Run.load(run, CPU), output, kind, points))

@@ -32,9 +32,10 @@ def octree(
     if source.is_file():
         tree = load_octree(source)
     else:
+        from nerfkit.device import CPU
         from nerfkit.run import Run
 
-        tree = Run.load(source).field.octree
+        tree = Run.load(source, CPU).field.octree
     statistics = statistics_of(tree)
     print_table(statistics)
     if json is not None:

@@ -65,6 +65,9 @@ class Train:
     """Of images: range of the standard deviation of noise after it, in grey levels."""
     jpeg: tuple[int, int] | None = None
     """Of images: range of the quality of a compression last."""
+    adversarial: float = 0.0
+    """Of images: weight of an adversarial loss beside pixels and features, such as 0.005; begin
+    with a network trained on pixels (`--start`)."""
     seed: int = 0
     """Of weights, patches and degradations."""
     resume: bool = False

@@ -8,10 +8,12 @@ corners twice as close as u: a network's colours have edges within a voxel.
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from nerfkit.kernels.baked_render import BakedGrid, Layout, Rendered, render_baked
@@ -78,6 +80,22 @@ class BakedField:
         self.density, self.colors = density, colors
         self.grid = BakedGrid.of(octree, layout, density, shape.density_range, *colors)
         self._nodes = Occupancy.of(octree.above(HIT_DEPTH))
+
+    @property
+    def device(self) -> torch.device:
+        return self.grid.words.device
+
+    def to(self, device: torch.device) -> BakedField:
+        """A copy that renders on another device; the field itself if it is there.
+
+        What is stored stays where it was: only `grid` is read by kernels.
+        """
+        if device == self.device:
+            return self
+        moved = copy.copy(self)
+        moved.grid = self.grid.to(device)
+        moved._nodes = Occupancy.of(self.octree.above(HIT_DEPTH).to(device))
+        return moved
 
     def hits(self, origins: Tensor, directions: Tensor) -> Tensor:
         """Which of the rays [R, 3] come close to an occupied leaf: [R] bool."""

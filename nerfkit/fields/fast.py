@@ -30,7 +30,14 @@ from nerfkit.kernels import _native
 from nerfkit.kernels.encodings import spherical_harmonics
 from nerfkit.kernels.first_hit import Occupancy, first_hit
 from nerfkit.kernels.fused_mlp import fused_mlp
-from nerfkit.kernels.fused_render import FEATURES, Rendered, RenderGrid, render_rays
+from nerfkit.kernels.fused_render import (
+    FEATURES,
+    GPU_LAYERS,
+    GPU_UNITS,
+    Rendered,
+    RenderGrid,
+    render_rays,
+)
 from nerfkit.kernels.fused_render.reference import unpack
 from nerfkit.kernels.level_sum import level_sum_
 from nerfkit.kernels.ray_pieces import Pieces
@@ -75,6 +82,13 @@ class FieldShape:
     def widths(self) -> tuple[int, ...]:
         """Units of all layers of the network."""
         return (FEATURES + self.bands**2, *self.hidden, 3)
+
+    @property
+    def fits_gpu(self) -> bool:
+        """Whether the kernels of a GPU take the network, and rays that stay straight."""
+        if self.unbounded is not None:
+            return False
+        return len(self.hidden) <= GPU_LAYERS and max(self.hidden, default=0) <= GPU_UNITS
 
     @property
     def n_network(self) -> int:
@@ -130,26 +144,41 @@ class FastField:
         self.grid = RenderGrid.of(octree, vertices)
         self._nodes = Occupancy.of(octree.above(HIT_DEPTH))
         self.density, self.features, self.network = density, features, network
-        self.summed = large_zeros(len(vertices))
+        self.summed = large_zeros(len(vertices), device=octree.device)
         self.sum_levels()
 
     @staticmethod
     def create(
         shape: FieldShape, octree: Octree, depths: list[int], generator: torch.Generator
     ) -> FastField:
-        """A field of even fog: no density but the bias, small random features."""
+        """A field of even fog, where `generator` is: no density but the bias, small features."""
+        device = generator.device
+        octree = octree.to(device)
         vertices = Vertices.of(octree, depths)
-        features = large_zeros(len(vertices), FEATURES)
+        features = large_zeros(len(vertices), FEATURES, device=device)
         features[BRICK:].normal_(0, 1e-2, generator=generator)
         layers = []
         for n_in, n_out in itertools.pairwise(shape.widths):
             # uniform of variance 1 / n_in, as suits layers with ReLU between
-            weight = torch.rand(n_out * n_in, generator=generator) * 2 - 1
-            layers += [weight * math.sqrt(3 / n_in), torch.zeros(n_out)]
+            weight = torch.rand(n_out * n_in, generator=generator, device=device) * 2 - 1
+            layers += [weight * math.sqrt(3 / n_in), torch.zeros(n_out, device=device)]
         # nothing looks different from elsewhere until the fit finds that it does
         layers[0].view(shape.widths[1], -1)[:, FEATURES:] = 0
-        density = large_zeros(len(vertices))
+        density = large_zeros(len(vertices), device=device)
         return FastField(shape, octree, vertices, density, features, torch.cat(layers))
+
+    @property
+    def device(self) -> torch.device:
+        return self.density.device
+
+    def to(self, device: torch.device) -> FastField:
+        """A copy on another device; the field itself if it is there, or is none for a GPU."""
+        if device == self.device or not (device.type == "cpu" or self.shape.fits_gpu):
+            return self
+        octree = self.octree.to(device)
+        vertices = Vertices.of(octree, self.depths)
+        values = (x.to(device) for x in (self.density, self.features, self.network))
+        return FastField(self.shape, octree, vertices, *values)
 
     @property
     def depths(self) -> list[int]:
@@ -177,13 +206,13 @@ class FastField:
         their children, the field stays as it was.
         """
         old, layout = self.vertices, Vertices.of(octree, depths)
-        self.summed = torch.empty(0)
+        self.summed = torch.empty(0)  # freed before the field exists twice
         self.density = move(layout, old, self.density)
         self.features = move(layout, old, self.features)
         self.octree, self.vertices = octree, layout
         self.grid = RenderGrid.of(octree, layout)
         self._nodes = Occupancy.of(octree.above(HIT_DEPTH))
-        self.summed = large_zeros(len(layout))
+        self.summed = large_zeros(len(layout), device=octree.device)
         self.sum_levels()
 
     def hits(self, origins: Tensor, directions: Tensor) -> Tensor:
@@ -251,6 +280,8 @@ class FastField:
         vertices = Vertices.of(self.octree, self.depths[-1:])
         density = move(vertices, self.vertices, self.summed)
         features = move(vertices, self.vertices, features)
+        if features.is_cuda:  # half the traffic; the last bits of a feature are noise
+            features = features.half()
         return FastField(self.shape, self.octree, vertices, density, features, self.network)
 
     def source(self) -> Source:
@@ -286,15 +317,16 @@ def source_of(field: FastField) -> Source:
     )
 
 
-def large_zeros(*shape: int) -> Tensor:
-    """Zeros in huge pages where the system has them: random access misses the TLB less."""
-    tensor = torch.empty(shape)
-    _native.advise_huge(tensor)
+def large_zeros(*shape: int, device: torch.device) -> Tensor:
+    """Zeros; on the CPU in huge pages, which random access misses the TLB less in."""
+    tensor = torch.empty(shape, device=device)
+    if device.type == "cpu":
+        _native.advise_huge(tensor)
     return tensor.zero_()
 
 
 def move(layout: Vertices, old: Vertices, values: Tensor) -> Tensor:
     """`values` [V, ...] from one layout to another, into huge pages; zeros where new."""
-    out = large_zeros(len(layout), *values.shape[1:])
+    out = large_zeros(len(layout), *values.shape[1:], device=values.device)
     layout.transfer_into(old, values, out)
     return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from nerfkit.kernels.fused_render import Rendered
@@ -16,10 +17,18 @@ class Field(Protocol):
     Attributes:
         shape: its numbers; where these have an `ndc`, the octree is that of its cube.
         octree: leaves outside which rays meet nothing.
+        device: where rays must be, and results are.
     """
 
     shape: Any
     octree: Octree
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def to(self, device: torch.device) -> Field:
+        """The field on another device; itself, if it can only be where it is."""
+        ...
 
     def hits(self, origins: Tensor, directions: Tensor) -> Tensor:
         """Which of the rays [R, 3] may meet something: [R] bool."""

@@ -11,20 +11,22 @@ import torch
 from torch import Tensor
 
 from nerfkit.cameras import Cameras, Rays
+from nerfkit.device import CPU
 from nerfkit.fields.field import Field
 from nerfkit.kernels.frame_rows import put_rows_, turned
 
 # Pixels a side. Rays of a tile meet the same voxels, which then are in the cache, and some kernels
 # skip empty space for 16 or 64 of them together.
 TILE, SMALL_TILE = 8, 4
-PIECE = 1 << 17  # rays made at a time
+# Rays made at a time: as many as the caches like, or a whole image, for a launch costs the same.
+PIECE = {"cpu": 1 << 17, "cuda": 1 << 21}
 TRANSPARENT = 1e-3
 
 
 def render_frame(
     field: Field, camera: Cameras, background: Tensor, outputs: Sequence[str]
 ) -> dict[str, Tensor]:
-    """Render one camera (a `Cameras` of length one).
+    """Render one camera (a `Cameras` of length one), on the device of the field.
 
     Args:
         background: [3].
@@ -32,11 +34,12 @@ def render_frame(
             ray, 0 where nothing was hit; normal [H, W, 3], unit, 0 where nothing was hit.
     """
     height, width = int(camera.height[0]), int(camera.width[0])
-    n, rows = height * width, _tiled(height, width)[1]
+    device, background = field.device, background.to(field.device)
+    n, rows = height * width, _tiled(height, width, device)[1]
     names = ["rgb"] if set(outputs) == {"rgb"} else ["rgb", "depth", "opacity"]
-    seen = {name: torch.empty((n, 3) if name == "rgb" else (n,)) for name in names}
+    seen = {k: torch.empty((n, 3) if k == "rgb" else (n,), device=device) for k in names}
     first = 0
-    for rays in _pieces(camera):
+    for rays in _pieces(camera, device):
         rendered = field.render(rays.origins, rays.directions, background)
         piece = rows[first : first + len(rays.directions)]
         first += len(piece)
@@ -50,29 +53,29 @@ def render_frame(
         distance = torch.where(solid, depth / opacity.clamp_min(TRANSPARENT), 0.0)
         images["opacity"], images["ray_distance"] = opacity, distance
         if "normal" in outputs:
-            directions = torch.empty(n, 3)
-            put_rows_(directions, rows, frame_rays(camera).directions)
-            center = camera.c2w[0, :, 3].float()
+            directions = torch.empty(n, 3, device=device)
+            put_rows_(directions, rows, frame_rays(camera, device).directions)
+            center = camera.c2w[0, :, 3].float().to(device)
             points = center + directions.view(height, width, 3) * distance[..., None]
             images["normal"] = _normals(points, solid, camera)
     return {name: images[name] for name in outputs}
 
 
-def frame_rays(camera: Cameras) -> Rays:
+def frame_rays(camera: Cameras, device: torch.device = CPU) -> Rays:
     """Rays [H * W, 3] of one camera, tile by tile."""
-    pieces = list(_pieces(camera))
+    pieces = list(_pieces(camera, device))
     return Rays(torch.cat([p.origins for p in pieces]), torch.cat([p.directions for p in pieces]))
 
 
-def _pieces(camera: Cameras) -> Iterator[Rays]:
-    pose = camera.c2w[0].float()
-    for local in _local_directions(_lens(camera)).split(PIECE):
+def _pieces(camera: Cameras, device: torch.device) -> Iterator[Rays]:
+    pose = camera.c2w[0].float().to(device)
+    for local in _local_directions(_lens(camera), device).split(PIECE[device.type]):
         directions = turned(local, pose[:, :3])
         yield Rays(pose[:, 3].expand_as(directions), directions)
 
 
 @functools.lru_cache(maxsize=4)
-def _tiled(height: int, width: int) -> tuple[Tensor, Tensor]:
+def _tiled(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Of the pixels, tile by tile: centres [H * W, 2], and rows [H * W] of the flat image."""
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     across = -(-width // TILE)
@@ -81,7 +84,7 @@ def _tiled(height: int, width: int) -> tuple[Tensor, Tensor]:
     key = key + x % TILE // SMALL_TILE * SMALL_TILE**2 + x % SMALL_TILE
     order = key.reshape(-1).argsort()
     pixels = torch.stack([x.reshape(-1)[order], y.reshape(-1)[order]], 1).float() + 0.5
-    return pixels, order
+    return pixels.to(device), order.to(device)
 
 
 # Of a lens: width, height, fx, fy, cx, cy, model, distortion. A camera path has one or few.
@@ -95,7 +98,7 @@ def _lens(camera: Cameras) -> Lens:
 
 
 @functools.lru_cache(maxsize=2)
-def _local_directions(lens: Lens) -> Tensor:
+def _local_directions(lens: Lens, device: torch.device) -> Tensor:
     """Unit directions [H * W, 3] in camera axes, in the order of the tiles."""
     width, height, *numbers, model, distortion = lens
     fx, fy, cx, cy = (torch.tensor([x], dtype=torch.float64) for x in numbers)
@@ -110,8 +113,8 @@ def _local_directions(lens: Lens) -> Tensor:
         model=[model],
         distortion=torch.tensor([distortion], dtype=torch.float64),
     )
-    pixels = _tiled(height, width)[0]
-    return camera.rays(torch.zeros(len(pixels), dtype=torch.int64), pixels).directions
+    pixels = _tiled(height, width, device)[0]
+    return camera.rays(torch.zeros(1, dtype=torch.int64, device=device), pixels).directions
 
 
 def _normals(points: Tensor, solid: Tensor, camera: Cameras) -> Tensor:
@@ -122,7 +125,7 @@ def _normals(points: Tensor, solid: Tensor, camera: Cameras) -> Tensor:
     across, down = _difference(points, solid, 1), _difference(points, solid, 0)
     normal = torch.linalg.cross(down, across)
     normal = normal / normal.norm(dim=-1, keepdim=True).clamp_min(1e-20)
-    towards = camera.c2w[0, :, 3].float() - points
+    towards = camera.c2w[0, :, 3].to(points) - points
     normal = torch.where((normal * towards).sum(-1, keepdim=True) < 0, -normal, normal)
     return normal * solid[..., None]
 

@@ -103,20 +103,20 @@ class Ndc:
 
     def path(self, origins: Tensor, directions: Tensor) -> Path:
         """World rays [R, 3], from the near plane on; those that never reach it miss the cube."""
-        pose = torch.tensor(self.pose).view(3, 4)
+        pose = origins.new_tensor(self.pose).view(3, 4)
         start, way = origins @ pose[:, :3].T + pose[:, 3], directions @ pose[:, :3].T
         ahead = way[:, 2] < FORWARD
         slope = torch.where(ahead, way[:, 2], -1.0)
         t = -(self.near + start[:, 2]) / slope
         start = start + t[:, None] * way
         z = torch.full_like(t, -self.near)
-        scale = torch.tensor([-1 / self.slope_x, -1 / self.slope_y])
+        scale = origins.new_tensor([-1 / self.slope_x, -1 / self.slope_y])
         flat = start[:, :2] / z[:, None]
         entry = torch.cat([scale * flat, -torch.ones_like(z)[:, None]], 1)
         across = scale * (way[:, :2] / slope[:, None] - flat)
         image = torch.cat([across, torch.full_like(z, 2.0)[:, None]], 1)
         whole = image.norm(dim=1)
-        away = torch.tensor([0.0, 0.0, -1.0])
+        away = origins.new_tensor([0.0, 0.0, -1.0])
         return Path(
             torch.where(ahead[:, None], entry, 3 * away),
             torch.where(ahead[:, None], image / whole[:, None], away),

@@ -114,6 +114,18 @@ class NerfField:
         """World rays [R, 3] in the octree's cube."""
         return Path.of(self.shape.ndc, origins, directions)
 
+    @property
+    def device(self) -> torch.device:
+        return self.coarse.device
+
+    def to(self, device: torch.device) -> NerfField:
+        """A copy on another device; the field itself if it is there, or is none for a GPU."""
+        fits = device.type == "cpu" or networks.fits_gpu(self.shape.network)
+        if device == self.device or not fits:
+            return self
+        octrees, values = (self.limit, self.guide), (self.coarse, self.fine)
+        return NerfField(self.shape, *(x.to(device) for x in (*octrees, *values)))
+
     def collapsed(self) -> NerfField:
         """The field itself."""
         return self
@@ -151,8 +163,8 @@ class NerfField:
 
         Differentiable with respect to those.
         """
-        view = torch.zeros(1, 3)
-        rays = torch.zeros(len(points), dtype=torch.int64)
+        view = points.new_zeros(1, 3)
+        rays = points.new_zeros(len(points), dtype=torch.int64)
         return self.evaluate(params, points, view, rays)[1].relu()
 
     def colors(self, points: Tensor, directions: Tensor) -> Tensor:
@@ -266,9 +278,12 @@ class _Rays:
             spacing = shape.spacing * self.field.limit.size
             counts = (lengths / spacing).ceil().clamp(1, shape.most_coarse)
         n = int(counts.max()) if len(counts) else 1
-        edges = torch.minimum(torch.arange(n + 1) / counts, torch.ones(())) * lengths
-        where = 0.5 if generator is None else torch.rand(len(edges), n, generator=generator)
-        return torch.lerp(edges[:, :-1], edges[:, 1:], torch.as_tensor(where)), edges
+        device = lengths.device
+        edges = (torch.arange(n + 1, device=device) / counts).clamp_max(1.0) * lengths
+        where = torch.full((len(edges), n), 0.5, device=device)
+        if generator is not None:
+            where.uniform_(generator=generator)
+        return torch.lerp(edges[:, :-1], edges[:, 1:], where), edges
 
     def march(
         self, params: Tensor, s: Tensor, edges: Tensor, early_stop: float
@@ -281,14 +296,15 @@ class _Rays:
         wanted = edges[:, 1:] > edges[:, :-1]
         seen = torch.zeros_like(wanted)
         steps = self.steps(s, edges[:, -1:])
-        depth = torch.zeros(n_rays)
+        depth = s.new_zeros(n_rays)
         asked, points, raw = [], [], []
         dark = math.inf if early_stop == 0 else -math.log(early_stop)
         first, size = 0, FIRST_ROUND if self.field.shape.spacing else n
+        every = torch.arange(n_rays * n, device=s.device).view(n_rays, n)
         while first < n:
             part = slice(first, min(first + size, n))
             seen[:, part] = wanted[:, part] & (depth < dark)[:, None]
-            flat = torch.arange(n_rays * n).view(n_rays, n)[:, part][seen[:, part]]
+            flat = every[:, part][seen[:, part]]
             asked.append(flat)
             points.append(self.points(s.reshape(-1)[flat], flat // n))
             with torch.no_grad():
@@ -330,9 +346,10 @@ class _Rays:
     def composite(self, s: Tensor, end: Tensor, asked: Tensor, raw: Tensor) -> Composite:
         """Of all s [R, N], with what the network said at those in `asked` (flat indices)."""
         n_rays, n = s.shape
-        full = torch.full((n_rays * n, 4), -1.0).index_copy(0, asked, raw)
+        full = raw.new_full((n_rays * n, 4), -1.0).index_copy(0, asked, raw)
         steps = self.steps(s, end).view(-1)
-        packed = torch.stack([torch.arange(n_rays) * n, torch.full((n_rays,), n)], 1)
+        starts = torch.arange(n_rays, device=s.device) * n
+        packed = torch.stack([starts, torch.full_like(starts, n)], 1)
         out = composite(
             *(full[:, 3].relu(), full[:, :3].sigmoid(), torch.zeros_like(steps), steps, packed),
             background=self.background,
@@ -343,7 +360,7 @@ class _Rays:
 
 def _spread(out: Composite, live: Tensor, background: Tensor, n_rays: int) -> Composite:
     """Colours, depths and opacities of the `live` rays among all; the others see the background."""
-    zeros = torch.zeros(n_rays)
+    zeros = background.new_zeros(n_rays)
     return Composite(
         background.index_copy(0, live, out.colors),
         zeros.index_copy(0, live, out.depths),

@@ -11,14 +11,21 @@ from torch import Tensor
 
 from nerfkit.kernels import fastnerf_mlp, nerf_mlp
 from nerfkit.kernels.fastnerf_mlp import FastNerfMlpConfig
-from nerfkit.kernels.nerf_mlp import NerfMlpConfig
+from nerfkit.kernels.nerf_mlp import GPU_UNITS, NerfMlpConfig
 
 Sizes = NerfMlpConfig | FastNerfMlpConfig
 
 
+def fits_gpu(sizes: Sizes) -> bool:
+    """Whether the kernels of a GPU take networks of these sizes."""
+    if isinstance(sizes, FastNerfMlpConfig):
+        return True
+    return max(sizes.width, sizes.view_width) <= GPU_UNITS
+
+
 def create(sizes: Sizes, generator: torch.Generator) -> Tensor:
     """Parameters [P]: weights uniform as Glorot's, biases 0, what Keras gives NeRF's authors."""
-    params = torch.zeros(sizes.n_params)
+    params = torch.zeros(sizes.n_params, device=generator.device)
     package = fastnerf_mlp if isinstance(sizes, FastNerfMlpConfig) else nerf_mlp
     for name, values in package.unpack(params, sizes).items():
         if name.endswith("weight"):
@@ -62,5 +69,5 @@ def colors_from(sizes: Sizes, params: Tensor, points: Tensor, directions: Tensor
             weights = fastnerf_mlp.view_weights(flat, params, config=sizes)
             return weights.view(n, k, sizes.components) @ components
         each = points.repeat_interleave(k, 0)
-        rgb_raw, _ = evaluate(sizes, params, each, flat, torch.arange(n * k))
+        rgb_raw, _ = evaluate(sizes, params, each, flat, torch.arange(n * k, device=flat.device))
     return rgb_raw.view(n, k, 3)

@@ -90,9 +90,11 @@ class NsvfField:
         noise at first, which learns slowly. It also has a LayerNorm before each ReLU; He's
         initialisation (1502.01852) gives activations their size at the start at least.
         """
+        octree = octree.to(generator.device)
         corners, config = Corners.of(octree), shape.network
-        table = torch.randn(len(corners), config.embedding, generator=generator)
-        network = torch.zeros(config.n_params)
+        on = {"device": generator.device}
+        table = torch.randn(len(corners), config.embedding, generator=generator, **on)
+        network = torch.zeros(config.n_params, **on)
         for name, values in unpack(network, config).items():
             if name.endswith("weight"):
                 bound = math.sqrt(6 / values.shape[1])
@@ -103,6 +105,18 @@ class NsvfField:
         values["rgb.weight"].mul_(EVENNESS)
         values["sigma.bias"].fill_(FOG)
         return NsvfField(shape, octree, corners, START * table, network)
+
+    @property
+    def device(self) -> torch.device:
+        return self.table.device
+
+    def to(self, device: torch.device) -> NsvfField:
+        """A copy on another device; the field itself if it is there."""
+        if device == self.device:
+            return self
+        octree = self.octree.to(device)
+        values = (x.to(device) for x in (self.table, self.network))
+        return NsvfField(self.shape, octree, self.corners.to(device), *values)
 
     def hits(self, origins: Tensor, directions: Tensor) -> Tensor:
         """Which of the rays [R, 3] come close to a voxel: [R] bool."""
@@ -135,7 +149,7 @@ class NsvfField:
 
     def densities(self, points: Tensor) -> Tensor:
         """Densities [N] per world unit at world points [N, 3]; 0 outside the voxels."""
-        out = torch.zeros(len(points))
+        out = points.new_zeros(len(points))
         inside, voxels, places = self._locate(points)
         with torch.no_grad():
             out[inside] = self.raw(voxels, places).relu() * self.shape.density_scale
@@ -146,7 +160,7 @@ class NsvfField:
 
         Black outside the voxels.
         """
-        out = torch.zeros(len(points), 3)
+        out = torch.zeros_like(points)
         inside, voxels, places = self._locate(points)
         with torch.no_grad():
             raw = nsvf_mlp(
@@ -177,7 +191,7 @@ class NsvfField:
         moved = points.clone()
         for c in range(1, 8):
             outside = (self.octree.find(self.octree.cells_at(moved)) < 0).nonzero()[:, 0]
-            shift = torch.tensor([c & 1, c >> 1 & 1, c >> 2]) * (INWARDS * self.octree.voxel)
+            shift = points.new_tensor([c & 1, c >> 1 & 1, c >> 2]) * (INWARDS * self.octree.voxel)
             moved[outside] = points[outside] - shift
         return moved
 
@@ -234,7 +248,7 @@ class NsvfField:
             torch.stack([counts.cumsum(0) - counts, counts], 1),
             background=background,
         )
-        depths = torch.zeros(len(origins))
+        depths = origins.new_zeros(len(origins))
         depths.index_add_(0, samples.rays, seen.weights.detach() * samples.t)
         return Traced(seen._replace(depths=depths), n_samples, len(samples.t))
 
@@ -267,8 +281,10 @@ class _Rays:
         counts = (lengths / step).ceil().long()
         starts = counts.cumsum(0) - counts
         n = int(counts.sum())
-        where = torch.full((n,), 0.5) if generator is None else torch.rand(n, generator=generator)
-        depth = torch.zeros(len(counts), dtype=torch.float64)  # optical, of each ray so far
+        where = lengths.new_full((n,), 0.5)
+        if generator is not None:
+            where.uniform_(generator=generator)
+        depth = torch.zeros_like(lengths, dtype=torch.float64)  # optical, of each ray so far
         dark = math.inf if early_stop == 0 else -math.log(early_stop)
         parts, asked = [], 0
         first, size = 0, FIRST_ROUND
@@ -276,7 +292,8 @@ class _Rays:
         while len(live):
             number = (counts[live] - first).clamp_max(size)
             rays = live.repeat_interleave(number)
-            nth = torch.arange(len(rays)) - (number.cumsum(0) - number).repeat_interleave(number)
+            nth = torch.arange(len(rays), device=rays.device)
+            nth -= (number.cumsum(0) - number).repeat_interleave(number)
             nth += first
             low = nth * step
             lengths_left = (lengths[rays] - low).clamp_(0, step)
@@ -292,7 +309,7 @@ class _Rays:
             first, size = first + size, 2 * size
             live = live[(counts[live] > first) & (depth[live] < dark)]
         if not parts:
-            none = torch.zeros(0, dtype=torch.int64)
+            none = counts[:0]
             return self._at(none, none.float(), none.float()), 0
         together = _Samples(*(torch.cat(values) for values in zip(*parts, strict=True)))
         return together.select(together.rays.argsort(stable=True)), asked

@@ -33,7 +33,7 @@ class Guide:
         first, count = crossed.packed_info.unbind(1)
         # Sums over all rays, so that one search serves all: in float32 they would lose the parts.
         ends = torch.cat(
-            [torch.zeros(1, dtype=torch.float64), (crossed.t_ends - crossed.t_starts).double()]
+            [first.new_zeros(1, dtype=torch.float64), (crossed.t_ends - crossed.t_starts).double()]
         ).cumsum(0)
         leaves = crossed.node_ids - self.first_leaf
         return Spans(first, count, ends[first], ends[first + count], ends, crossed.t_starts, leaves)

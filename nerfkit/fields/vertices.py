@@ -8,7 +8,7 @@ no level and holds zeros.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -38,8 +38,13 @@ class Vertices:
 
     @staticmethod
     def of(octree: Octree, depths: list[int]) -> Vertices:
-        """Corners of the nodes at `depths` (ascending; the last is the octree's depth)."""
-        codes, tables, coords, offset = [], [], [torch.zeros(1, 3, dtype=torch.int64)], 1
+        """Corners of the nodes at `depths` (ascending; the last is the octree's depth).
+
+        On the device of `octree`, but for `resolutions`, which the host reads.
+        """
+        device = octree.device
+        coords = [torch.zeros(1, 3, dtype=torch.int64, device=device)]
+        codes, tables, offset = [], [], 1
         for depth in depths:
             nodes = octree.nodes_at(depth)
             # A node's corners lie in its own brick; at the brick's upper faces in the next as well.
@@ -53,15 +58,21 @@ class Vertices:
             level = torch.unique(torch.cat(found))
             n = (1 << depth) // 4 + 1
             bricks = morton_decode(level)
-            table = torch.zeros(n**3, dtype=torch.int32)
+            table = torch.zeros(n**3, dtype=torch.int32, device=device)
             flat = (bricks[:, 2] * n + bricks[:, 1]) * n + bricks[:, 0]
-            table[flat] = torch.arange(offset, offset + len(level), dtype=torch.int32)
+            table[flat] = torch.arange(
+                offset, offset + len(level), dtype=torch.int32, device=device
+            )
             codes.append(level)
             tables.append(table)
             coords.append(bricks)
             offset += len(level)
         resolutions = torch.tensor([1 << d for d in depths])
         return Vertices(resolutions, codes, torch.cat(tables), torch.cat(coords).to(torch.int32))
+
+    def to(self, device: torch.device | str) -> Vertices:
+        """The same with `tables` and `coords`, which the kernels read, on `device`."""
+        return replace(self, tables=self.tables.to(device), coords=self.coords.to(device))
 
     @property
     def n_bricks(self) -> int:
@@ -72,7 +83,7 @@ class Vertices:
 
     def level_start(self) -> Tensor:
         """First brick of every level, and the end: [n_levels + 1] int64."""
-        return torch.tensor([1, *(len(c) for c in self.codes)]).cumsum(0)
+        return torch.tensor([1, *(len(c) for c in self.codes)], device="cpu").cumsum(0)
 
     def table(self, level: int) -> Tensor:
         """Brick table of one level, [n, n, n] (z, y, x) int32."""

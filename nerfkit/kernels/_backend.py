@@ -15,6 +15,7 @@ import nerfkit.kernels
 from nerfkit.kernels import _native
 
 BACKENDS = ("reference", "cpu", "gpu")
+CPU = torch.device("cpu")
 _announced: set[str] = set()
 
 
@@ -25,17 +26,47 @@ def _announce(who: str, why: str) -> None:
         warnings.warn(f"{who} the slow torch reference: {why}", stacklevel=4)
 
 
-def has(op: str, backend: str) -> bool:
-    """Whether `op` has an implementation for `backend` that could run in this installation."""
-    if backend == "reference":
-        return True
-    if importlib.util.find_spec(f"nerfkit.kernels.{op}.{backend}") is None:
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package it would be in
         return False
-    return _native.available() if backend == "cpu" else torch.cuda.is_available()
 
 
-def choose(op: str, tensor: torch.Tensor, backend: str | None = None) -> str:
+def missing(op: str, backend: str, device: torch.device = CPU) -> str | None:
+    """Why `op` cannot run with `backend` on tensors of `device`; None where it can."""
+    if backend == "reference":
+        return None
+    if not _is_there(f"nerfkit.kernels.{op}.{backend}"):
+        return f"{op} has no {backend} kernel"
+    if backend == "cpu":
+        if device.type != "cpu":
+            return f"the C++ kernels take tensors of the CPU, got {device}"
+        return None if _native.available() else _native.library()[1]
+    if not _is_there("triton"):
+        return "Triton is not installed: pip install 'nerfkit[gpu]'"
+    if device.type == "cuda":
+        return None
+    from triton import knobs  # not sooner: it takes a second, and only CUDA needs it
+
+    if device.type == "cpu" and knobs.runtime.interpret:
+        return None
+    return f"the Triton kernels take tensors of a CUDA device, got {device}"
+
+
+def has(op: str, backend: str, device: torch.device = CPU) -> bool:
+    """Whether `op` can run with `backend` on tensors of `device` in this installation."""
+    return missing(op, backend, device) is None
+
+
+def choose(
+    op: str, tensor: torch.Tensor, backend: str | None = None, without: str | None = None
+) -> str:
     """The backend to run `op` with on `tensor`'s device.
+
+    `without` names what is asked for that the `gpu` kernel of `op` lacks. `gpu` takes CUDA tensors;
+    CPU tensors too where TRITON_INTERPRET=1 was set before Triton was imported, which is for tests:
+    it is very slow.
 
     Raises:
         ValueError: `backend` (or NERFKIT_BACKEND) is unknown or cannot run here.
@@ -44,18 +75,21 @@ def choose(op: str, tensor: torch.Tensor, backend: str | None = None) -> str:
     if wanted:
         if wanted not in BACKENDS:
             raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {wanted!r}")
-        if not has(op, wanted):
-            why = _native.library()[1] if wanted == "cpu" else "no CUDA device or no such kernel"
+        why = missing(op, wanted, tensor.device) or _lacking(op, wanted, without)
+        if why:
             raise ValueError(f"backend {wanted!r} of {op} cannot run here: {why}")
         return wanted
     natural = "gpu" if tensor.is_cuda else "cpu"
-    if has(op, natural):
+    why = missing(op, natural, tensor.device) or _lacking(op, natural, without)
+    if why is None:
         return natural
-    if natural == "cpu" and not _native.available():
-        _announce("all kernels of nerfkit run", _native.library()[1])
-    else:
-        _announce(f"nerfkit.kernels.{op} runs", f"{op} has no {natural} kernel")
+    everything = natural == "cpu" and not _native.available()
+    _announce("all kernels of nerfkit run" if everything else f"nerfkit.kernels.{op} runs", why)
     return "reference"
+
+
+def _lacking(op: str, backend: str, without: str | None) -> str | None:
+    return f"{op} has no {without} on a GPU" if without and backend == "gpu" else None
 
 
 def ops() -> list[str]:
@@ -63,5 +97,5 @@ def ops() -> list[str]:
     return sorted(
         m.name
         for m in pkgutil.iter_modules(nerfkit.kernels.__path__)
-        if m.ispkg and not m.name.startswith("_")
+        if m.ispkg and _is_there(f"nerfkit.kernels.{m.name}.reference")
     )

@@ -31,9 +31,13 @@ class Corners:
 
     @staticmethod
     def of(octree: Octree) -> Corners:
-        cells = (octree.cells()[:, None] + OFFSETS).view(-1, 3)
+        cells = (octree.cells()[:, None] + OFFSETS.to(octree.device)).view(-1, 3)
         codes, indices = torch.unique(morton_encode(cells), return_inverse=True)
         return Corners(codes, indices.view(-1, 8).to(torch.int32))
+
+    def to(self, device: torch.device) -> Corners:
+        """The same on another device."""
+        return Corners(self.codes.to(device), self.indices.to(device))
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -54,12 +58,13 @@ class Corners:
         children = octree.subdivide()
         corners = Corners.of(children)
         # Any child that has a corner will do: where parents share a face, they agree on it.
-        child = torch.empty(len(corners), dtype=torch.int64)
-        child[corners.indices.long().view(-1)] = torch.arange(8 * len(children)) // 8
+        on = {"device": octree.device}
+        child = torch.empty(len(corners), dtype=torch.int64, **on)
+        child[corners.indices.long().view(-1)] = torch.arange(8 * len(children), **on) // 8
         parent = child // 8
         halves = morton_decode(corners.codes) - 2 * octree.cells()[parent]  # 0, 1 or 2
-        out = torch.zeros(len(corners), values.shape[1], dtype=values.dtype)
-        for c, offset in enumerate(OFFSETS):
+        out = values.new_zeros(len(corners), values.shape[1])
+        for c, offset in enumerate(OFFSETS.to(octree.device)):
             weights = torch.where(offset == 1, halves, 2 - halves).prod(1, keepdim=True) / 8
             out += weights.to(values.dtype) * values[self.indices[parent, c].long()]
         return children, corners, out

@@ -9,7 +9,7 @@ from torch import Tensor
 
 def morton_encode(cells: Tensor) -> Tensor:
     """Interleave the bits of integer coordinates [N, 3] (x, y, z < 2^20) -> [N] int64."""
-    code = torch.zeros(cells.shape[0], dtype=torch.int64)
+    code = torch.zeros(cells.shape[0], dtype=torch.int64, device=cells.device)
     for axis in range(3):
         v = cells[:, axis].to(torch.int64)
         v = (v | (v << 32)) & 0x1F00000000FFFF

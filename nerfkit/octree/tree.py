@@ -42,7 +42,16 @@ class Octree:
     @staticmethod
     def full(box_min: Tensor, size: float, depth: int) -> Octree:
         """Every leaf occupied."""
-        return Octree(box_min.to(torch.float32), float(size), depth, torch.arange(8**depth))
+        codes = torch.arange(8**depth, device=box_min.device)
+        return Octree(box_min.to(torch.float32), float(size), depth, codes)
+
+    def to(self, device: torch.device) -> Octree:
+        """The same on another device; what is derived from an octree lies where it does."""
+        return Octree(self.box_min.to(device), self.size, self.depth, self.codes.to(device))
+
+    @property
+    def device(self) -> torch.device:
+        return self.codes.device
 
     @property
     def resolution(self) -> int:
@@ -89,7 +98,8 @@ class Octree:
         if depth <= self.depth:
             return self.above(depth)
         inside = 8 ** (depth - self.depth)
-        codes = (self.codes[:, None] * inside + torch.arange(inside)).reshape(-1)
+        children = torch.arange(inside, device=self.device)
+        codes = (self.codes[:, None] * inside + children).reshape(-1)
         return Octree(self.box_min, self.size, depth, codes)
 
     def keep(self, mask: Tensor) -> Octree:
@@ -99,7 +109,7 @@ class Octree:
     def find(self, cells: Tensor) -> Tensor:
         """Index of the leaf at each of `cells` [N, 3], or -1 where it is not occupied -> [N]."""
         if len(self) == 0:
-            return torch.full((cells.shape[0],), -1)
+            return torch.full((cells.shape[0],), -1, device=self.device)
         inside = ((cells >= 0) & (cells < self.resolution)).all(dim=1)
         wanted = morton_encode(cells.clamp(0, self.resolution - 1))
         place = torch.searchsorted(self.codes, wanted).clamp_max(len(self) - 1)
@@ -120,7 +130,7 @@ class Octree:
         """`mask` [n_leaves] spread to the occupied leaves among the 26 neighbours of its leaves."""
         chosen = self.cells()[mask]
         out = mask.clone()
-        for offset in torch.cartesian_prod(*[torch.arange(-1, 2)] * 3):
+        for offset in torch.cartesian_prod(*[torch.arange(-1, 2, device=self.device)] * 3):
             near = self.find(chosen + offset)
             out[near[near >= 0]] = True
         return out
@@ -138,7 +148,7 @@ class Octree:
             block, inner = cells >> 2, cells & 3
             flat = (block[:, 2] * n + block[:, 1]) * n + block[:, 0]
             bit = inner[:, 0] + 4 * inner[:, 1] + 16 * inner[:, 2]
-            words = torch.zeros(n**3, dtype=torch.int64)
+            words = torch.zeros(n**3, dtype=torch.int64, device=self.device)
             words.index_add_(0, flat, torch.ones_like(bit) << bit)
             levels.append(words)
             if n == 1:
@@ -161,11 +171,13 @@ class Octree:
             levels.append(torch.unique_consecutive(levels[-1] >> 3))
         levels.reverse()
         first = torch.tensor([0, *(len(level) for level in levels)]).cumsum(0).tolist()
-        children = torch.full((first[-1], 8), -1, dtype=torch.int32)
+        children = torch.full((first[-1], 8), -1, dtype=torch.int32, device=self.device)
         for depth in range(1, self.depth + 1):
             codes = levels[depth]
             parent = first[depth - 1] + torch.searchsorted(levels[depth - 1], codes >> 3)
-            nodes = torch.arange(first[depth], first[depth + 1], dtype=torch.int32)
+            nodes = torch.arange(
+                first[depth], first[depth + 1], dtype=torch.int32, device=self.device
+            )
             children[parent, codes & 7] = nodes
         return children, first[self.depth]
 

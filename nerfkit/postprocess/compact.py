@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nerfkit.kernels.compact_sr import compact_sr
 from nerfkit.postprocess.convolution import Conv2d, conv2d
 from nerfkit.postprocess.networks import SCALES, BicubicSkip
 
@@ -62,6 +63,8 @@ class CompactSR(nn.Module):
             network, which is for inference.
     """
 
+    cpu_tile = (512, 2048)  # pixels; its kernel has smaller ones of its own
+
     def __init__(
         self,
         scale: int = 2,
@@ -102,6 +105,15 @@ class CompactSR(nn.Module):
 
     def residual(self, x: Tensor) -> Tensor:
         """What the network adds to the bicubic enlargement."""
+        if not self.hidden:
+            layers = [self.head, *self.body, self.tail]
+            return compact_sr(
+                x,
+                [layer.weight for layer in layers],
+                [layer.bias for layer in layers],
+                [slope.weight for slope in self.slopes],
+                self.scale,
+            )
         first = features = self.slopes[0](self.head(x - 0.5))
         for conv, slope in zip(self.body, self.slopes[1:], strict=True):
             features = slope(conv(features))

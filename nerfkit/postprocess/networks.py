@@ -6,8 +6,8 @@ its input, so that an untrained one is bicubic interpolation and a trained one l
 
 Every network has `scale`, `channels`, `settings()` (the arguments that build it again) and
 `radius`: output pixels depend on input pixels at most that many rows or columns away, so that a
-tile with a border of `radius` pixels gives what the whole image gives. `residual(x)` is the output
-without the bicubic part.
+tile with a border of `radius` pixels gives what the whole image gives; tiles of `cpu_tile` rows and
+columns are the fastest on a processor. `residual(x)` is the output without the bicubic part.
 """
 
 import torch
@@ -71,6 +71,8 @@ class ResidualSR(nn.Module):
         res_scale: factor of each block's residual; 0.1 keeps a width of 256 stable.
         narrow_tail: see above.
     """
+
+    cpu_tile = (96, 256)  # its features stay in a core's cache; others are up to 3 times slower
 
     def __init__(
         self,

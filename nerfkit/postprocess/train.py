@@ -74,6 +74,8 @@ class TrainConfig:
     """Range of the standard deviation of noise after it, in grey levels."""
     jpeg: tuple[int, int] | None = None
     """Range of the quality of a compression last."""
+    adversarial: float = 0.0
+    """Weight of an adversarial loss beside pixels and features (`postprocess.adversarial`)."""
     seed: int = 0
     """Of weights, patches and degradations."""
     resume: bool = False
@@ -114,9 +116,14 @@ class Trainer:
         rate = self.config.rate * max(0.5 * (1 + math.cos(math.pi * progress)), 1e-3)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * min(1.0, (self.step + 1) / WARM_UP)
-        low, high = (
-            x.to(self.device, memory_format=torch.channels_last) for x in self.patches(self.step)
-        )
+        loss = self._move(progress)
+        self.step += 1
+        self.seconds += time.monotonic() - began
+        return loss
+
+    def _move(self, progress: float) -> float:
+        """Change the weights and their average; returns the loss."""
+        low, high = self.batch(self.step)
         out = self.network(low)
         squared = progress >= SQUARED_FROM
         # times 20: gradients of about the size they have with L1, which Adam's averages remember
@@ -130,9 +137,12 @@ class Trainer:
             [p.detach() for p in self.parameters.values()],
             1 - decay,
         )
-        self.step += 1
-        self.seconds += time.monotonic() - began
         return loss.item()
+
+    def batch(self, index: int) -> tuple[Tensor, Tensor]:
+        """Patches (low, high) on the device, the same for the same index."""
+        low, high = self.patches(index)
+        return tuple(x.to(self.device, memory_format=torch.channels_last) for x in (low, high))
 
     def averaged(self) -> nn.Module:
         """A copy of the network with the averaged weights."""
@@ -142,16 +152,24 @@ class Trainer:
 
     def save(self, path: Path) -> None:
         """Write all that `load` needs."""
-        tensors: dict[str, Tensor] = {}
-        state = self.optimiser.state
-        for name, parameter in self.parameters.items():
-            tensors[f"network.{name}"] = parameter.detach()
-            tensors[f"average.{name}"] = self.average[name]
-            tensors[f"first.{name}"] = state[parameter]["exp_avg"]
-            tensors[f"second.{name}"] = state[parameter]["exp_avg_sq"]
+        tensors = self.state()
         metadata = {"step": str(self.step), "seconds": repr(self.seconds)}
         with atomic_write(path) as f:
             f.write(save({k: v.cpu().contiguous() for k, v in tensors.items()}, metadata))
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights, their averages and the optimiser's, by name."""
+        weights = {f"network.{k}": p.detach() for k, p in self.parameters.items()}
+        averages = {f"average.{k}": p for k, p in self.average.items()}
+        return weights | averages | adam_state(self.optimiser, self.parameters)
+
+    @torch.no_grad()
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what `state` gave; `step` is set already."""
+        for name, parameter in self.parameters.items():
+            parameter.copy_(tensors[f"network.{name}"])
+            self.average[name].copy_(tensors[f"average.{name}"])
+        restore_adam(self.optimiser, self.parameters, tensors, self.step)
 
     def load(self, path: Path) -> None:
         """Go on where `save` was called.
@@ -163,19 +181,38 @@ class Trainer:
             with safetensors.safe_open(path, framework="pt") as f:
                 self.step = int(f.metadata()["step"])
                 self.seconds = float(f.metadata()["seconds"])
-                with torch.no_grad():
-                    for name, parameter in self.parameters.items():
-                        parameter.copy_(f.get_tensor(f"network.{name}"))
-                        self.average[name].copy_(f.get_tensor(f"average.{name}"))
-                        self.optimiser.state[parameter] = {
-                            "step": torch.tensor(float(self.step)),
-                            "exp_avg": f.get_tensor(f"first.{name}").to(parameter),
-                            "exp_avg_sq": f.get_tensor(f"second.{name}").to(parameter),
-                        }
+                self.restore({name: f.get_tensor(name) for name in f.keys()})
         except (OSError, KeyError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
             raise NerfkitError(
                 f"{path}: no checkpoint of this training: {error}; leave out --resume to start anew"
             ) from error
+
+
+def adam_state(
+    optimiser: torch.optim.Adam, parameters: dict[str, nn.Parameter]
+) -> dict[str, Tensor]:
+    """Both averages of every parameter, as "first.NAME" and "second.NAME"."""
+    kinds = {"first": "exp_avg", "second": "exp_avg_sq"}
+    return {
+        f"{kind}.{name}": optimiser.state[parameter][key]
+        for kind, key in kinds.items()
+        for name, parameter in parameters.items()
+    }
+
+
+def restore_adam(
+    optimiser: torch.optim.Adam,
+    parameters: dict[str, nn.Parameter],
+    tensors: dict[str, Tensor],
+    step: int,
+) -> None:
+    """Take over what `adam_state` gave after `step` steps."""
+    for name, parameter in parameters.items():
+        optimiser.state[parameter] = {
+            "step": torch.tensor(float(step)),
+            "exp_avg": tensors[f"first.{name}"].to(parameter),
+            "exp_avg_sq": tensors[f"second.{name}"].to(parameter),
+        }
 
 
 @torch.inference_mode()
@@ -190,6 +227,15 @@ def validate(network: nn.Module, pairs: Sequence[Pair]) -> float:
         rounded = [(x[inside].clamp(0, 1) * 255).round() / 255 for x in (out, high)]
         scores.append(psnr(*rounded))
     return sum(scores) / len(scores)
+
+
+def trainer_for(config: TrainConfig) -> type[Trainer]:
+    """What trains as `config` asks for."""
+    if not config.adversarial:
+        return Trainer
+    from nerfkit.postprocess.adversarial import AdversarialTrainer
+
+    return AdversarialTrainer
 
 
 def train(config: TrainConfig) -> Path:
@@ -219,7 +265,7 @@ def train(config: TrainConfig) -> Path:
     )
     checks = load_pairs(held_out, degradation, (1.0,), config.scale) if held_out else []
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    trainer = Trainer(config, pairs, device)
+    trainer = trainer_for(config)(config, pairs, device)
     checkpoint = config.output / "checkpoint.safetensors"
     if config.resume:
         trainer.load(checkpoint)

@@ -25,8 +25,6 @@ log = logging.getLogger(__name__)
 LUMA_RANGE = 219 / 255  # of Y where R, G, B span 0..1
 LUMA_BLACK = 16 / 255
 SMALLEST_TILE = 16
-# Features of a tile this large stay in a core's cache; larger ones are up to three times slower.
-CACHE_TILE = (96, 256)
 CUDA_TILE = (1024, 1024)
 
 
@@ -62,7 +60,7 @@ class Upscaler:
         self.network = network.to(device, memory_format=torch.channels_last).eval()
         self.bicubic = BicubicSkip(self.scale).to(device)
         self.border = max(network.radius, self.bicubic.radius)
-        chosen = CUDA_TILE if device.type == "cuda" else CACHE_TILE
+        chosen = CUDA_TILE if device.type == "cuda" else network.cpu_tile
         self.tile = chosen if tile is None else (tile, tile)
 
     @torch.inference_mode()

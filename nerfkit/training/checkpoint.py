@@ -64,7 +64,7 @@ def save(folder: Path, learner: Learner, generator: torch.Generator, state: Stat
 
 
 def load_field(folder: Path) -> tuple[Field, State]:
-    """The field of a run and where its fit stood.
+    """The field of a run, on the CPU, and where its fit stood.
 
     Raises:
         NerfkitError: there is no checkpoint, or it is damaged or not one of ours.
@@ -74,16 +74,17 @@ def load_field(folder: Path) -> tuple[Field, State]:
 
 
 def load_learner(
-    folder: Path, config: FitConfig, cameras: Cameras
+    folder: Path, config: FitConfig, cameras: Cameras, place: torch.device
 ) -> tuple[Learner, State, Tensor]:
     """What goes on with a run, where it stood, and the state of the random generator.
 
     Args:
         cameras: those fitted to.
+        place: the device to go on with.
     """
     stored, state, memory = _read(folder)
     kind = FORMATS[stored.metadata["format"]]
-    field = kind.load_field(stored)
+    field = kind.load_field(stored).to(place)
     path = _companion(folder, state.step)
     if not path.is_file():
         raise NerfkitError(f"{path}: is missing, so the run cannot go on; fit it anew")

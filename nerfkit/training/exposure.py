@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.cameras import Cameras
+from nerfkit.device import CPU
 from nerfkit.errors import NerfkitError
 
 MEMORY = 0.99  # of the sums, a step
@@ -32,10 +33,11 @@ class Exposure:
         gains, offsets: [N, 3].
     """
 
-    def __init__(self, n_views: int) -> None:
-        self.gains, self.offsets = torch.ones(n_views, 3), torch.zeros(n_views, 3)
+    def __init__(self, n_views: int, device: torch.device = CPU) -> None:
+        self.gains = torch.ones(n_views, 3, device=device)
+        self.offsets = torch.zeros_like(self.gains)
         # of a view's channels: 1, c, p, c c, c p
-        self._sums = torch.zeros(n_views, 3, 5)
+        self._sums = torch.zeros(n_views, 3, 5, device=device)
 
     def of_scene(self, views: Tensor, colors: Tensor) -> Tensor:
         """Colours of photographs [R, 3], of views [R], as colours of the scene."""
@@ -82,13 +84,13 @@ class Exposure:
 
     def _solve(self) -> None:
         count, *sums = self._sums.unbind(2)
-        seen = (count > 0).all(1)
-        if not bool(seen.any()):
-            return
-        c, p, cc, cp = (total[seen] / count[seen] for total in sums)
+        seen = count > 0
+        c, p, cc, cp = (total / count.clamp_min(1e-9) for total in sums)
         gain = (cp - c * p + PRIOR) / (cc - c**2 + PRIOR)
         gain = gain.clamp(1 / MOST_GAIN, MOST_GAIN)
         offset = (p - gain * c).clamp(-MOST_OFFSET, MOST_OFFSET)
-        usual, shift = gain.log().mean(0).exp(), offset.mean(0)
-        self.gains[seen] = gain / usual
-        self.offsets[seen] = offset - gain / usual * shift
+        n = seen.sum(0).clamp_min(1)
+        usual = (torch.where(seen, gain.log(), 0).sum(0) / n).exp()
+        shift = torch.where(seen, offset, 0).sum(0) / n
+        self.gains = torch.where(seen, gain / usual, self.gains)
+        self.offsets = torch.where(seen, offset - gain / usual * shift, self.offsets)

@@ -19,11 +19,12 @@ from nerfkit.fields.fast import FastField, FieldShape
 from nerfkit.fields.ndc import Ndc
 from nerfkit.fields.unbounded import Unbounded
 from nerfkit.fields.vertices import Vertices
-from nerfkit.kernels.fused_render import FEATURES
+from nerfkit.kernels.fused_render import FEATURES, GPU_LAYERS, GPU_UNITS
 from nerfkit.octree import Octree
 from nerfkit.training.config import FitConfig
 from nerfkit.training.exposure import Exposure
 from nerfkit.training.hull import Scene, focus_of
+from nerfkit.training.late import LateFigures
 from nerfkit.training.learner import Stepped
 from nerfkit.training.optimiser import MOMENTS, NETWORK_MOMENTS, Optimiser, Rates
 from nerfkit.training.pixels import Pixels
@@ -49,6 +50,7 @@ LEFT_OUT_WEIGHT, LEFT_OUT_WEIGHT_OPEN = 0.3, 0.02
 FEWEST_LEAVES = 64
 FIRST_SAMPLES_PER_RAY = 60.0
 FEWEST_RAYS, MOST_RAYS = 2048, 65536
+GPU_SAMPLES = 1 << 20  # a step of a GPU: enough rays for all its lanes (not tuned)
 CHECKPOINT_BYTES = 110.0  # a vertex
 
 
@@ -78,9 +80,19 @@ class FastLearner:
         octree = optimiser.field.octree
         finest = _finest_depth(config, octree, optimiser.field.shape, cameras)
         self.finest = max(octree.depth, finest)
-        self.exposure = Exposure(len(cameras))
+        self.exposure = Exposure(len(cameras), optimiser.field.device)
         self.poses = Poses(len(cameras), _reach(cameras)) if config.refine_poses else None
         self.warned_empty = False
+        self.figures = LateFigures()
+
+    @staticmethod
+    def devices(config: FitConfig) -> tuple[str, ...]:
+        units = config.hidden_units
+        fits = len(units) <= GPU_LAYERS and max(units, default=0) <= GPU_UNITS
+        # what the kernels of a GPU leave out
+        rich = config.refine_poses or config.weight_spread or config.depth_weight
+        fits = fits and config.scene != "unbounded" and not rich
+        return ("cpu", "cuda") if fits else ("cpu",)
 
     @classmethod
     def create(
@@ -148,7 +160,9 @@ class FastLearner:
         self, progress: float, number: int, pixels: Pixels, generator: torch.Generator
     ) -> Stepped:
         config = self.config
-        wanted = int(config.samples_a_step / max(self.samples_per_ray, 1.0))
+        on_gpu = pixels.device.type == "cuda"
+        samples = config.samples or (GPU_SAMPLES if on_gpu else config.samples_a_step)
+        wanted = int(samples / max(self.samples_per_ray, 1.0))
         n_rays = min(MOST_RAYS, max(FEWEST_RAYS, wanted)) // 64 * 64
         batch = pixels.draw(n_rays, generator)
         n_rays = len(batch.origins)
@@ -165,8 +179,8 @@ class FastLearner:
         fitted = self.optimiser.step(
             batch,
             # A new colour at each ray: what is transparent must be so before any background.
-            torch.rand(n_rays, 3, generator=generator),
-            torch.rand(n_rays, generator=generator),
+            torch.rand(n_rays, 3, generator=generator, device=pixels.device),
+            torch.rand(n_rays, generator=generator, device=pixels.device),
             rates,
             number,
             config.least_light,
@@ -183,9 +197,10 @@ class FastLearner:
             self.poses.hold_mean()
         if config.exposure and not pixels.has_alpha and progress >= EXPOSURES_FROM:
             self.exposure.learn(batch.views, photographed, fitted.colors)
-        self.samples_per_ray = 0.8 * self.samples_per_ray + 0.2 * fitted.n_samples / max(n_rays, 1)
-        loss = float(fitted.squared_errors.mean()) / 3
-        return Stepped(n_rays, fitted.n_samples, fitted.n_shaded, loss)
+        stepped = self.figures.of(fitted)
+        now = stepped.n_samples / max(stepped.n_rays, 1)
+        self.samples_per_ray = 0.8 * self.samples_per_ray + 0.2 * now
+        return stepped
 
     def restructure(self, number: int, say: Callable[[str], None]) -> bool:
         """Empty the voxels that weigh nothing; divide the rest where that is due."""
@@ -313,7 +328,7 @@ def _finest_depth(config: FitConfig, octree: Octree, shape: FieldShape, cameras:
         distance = (cameras.c2w[:, :, 3] - centre).norm(dim=1).clamp_min(unbounded.half)
         pixel = float((distance / cameras.fx).median()) / unbounded.half
     else:
-        centre = (octree.box_min + octree.size / 2).double()
+        centre = (octree.box_min.cpu() + octree.size / 2).double()
         distance = (cameras.c2w[:, :, 3] - centre).norm(dim=1).clamp_min(octree.size / 2)
         pixel = float((distance / cameras.fx).median())
     deepest = DEEPEST_LONG if config.is_long or unbounded is not None else DEEPEST_AUTO

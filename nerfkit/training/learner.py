@@ -40,11 +40,19 @@ class Learner(Protocol):
     preview_side: ClassVar[int]
     field: Field
 
+    @staticmethod
+    def devices(config: FitConfig) -> tuple[str, ...]:
+        """Types of the devices that it can be fitted on."""
+        ...
+
     @classmethod
     def create(
         cls, config: FitConfig, scene: Scene, cameras: Cameras, generator: torch.Generator
     ) -> Learner:
-        """Begin with a scene of which no more is known; `cameras` are those fitted to."""
+        """Begin, where `generator` is, with a scene of which no more is known.
+
+        `cameras` are those fitted to.
+        """
         ...
 
     @classmethod
@@ -61,13 +69,16 @@ class Learner(Protocol):
         companion: Stored,
         memory: dict[str, Any],
     ) -> Learner:
-        """Go on with what `load_field`, `companion` and `memory` kept."""
+        """Go on with what `load_field`, `companion` and `memory` kept, where `field` is."""
         ...
 
     def step(
         self, progress: float, number: int, pixels: Pixels, generator: torch.Generator
     ) -> Stepped:
-        """Step `number`, from 1, at this `progress` of the fit in 0..1."""
+        """Step `number`, from 1, at this `progress` of the fit in 0..1.
+
+        On a GPU, which works while the host is ahead, what it returns is of the step before.
+        """
         ...
 
     def restructure(self, number: int, say: Callable[[str], None]) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nerfkit import info
+from nerfkit import device, info
 from nerfkit.data import Dataset, load_dataset
 from nerfkit.data.images import reduce_image
 from nerfkit.errors import NerfkitError
@@ -67,32 +67,36 @@ def fit(config: FitConfig, started: float | None = None) -> Path:
 
 class _Fit:
     def __init__(self, config: FitConfig, folder: Path, started: float, reporter: Reporter) -> None:
-        self.config, self.folder, self.reporter = config, folder, reporter
-        self.generator = torch.Generator().manual_seed(config.seed)
+        self.folder, self.reporter = folder, reporter
         dataset = load_dataset(
             data_folder(config.data), downscale=config.downscale, splits=("train",)
         )
         train, held = _split(dataset.splits["train"], _n_held(config, len(dataset)))
+        config = self.config = config if config.resume else resolve(config, dataset, train)
+        place = device.best()
+        if place.type not in KINDS[config.preset].devices(config):
+            reporter.say(f"preset {config.preset} with these options and data is fitted on the CPU")
+            place = device.CPU
+        self.generator = torch.Generator(place).manual_seed(config.seed)
         if config.resume:
             cameras = dataset.cameras[train]
             self.learner, self.state, random_state = checkpoint.load_learner(
-                folder, config, cameras
+                folder, config, cameras, place
             )
-            self.generator.set_state(random_state)
-            self.held = Pixels(dataset, held) if len(held) else None
-            self.pixels = Pixels(dataset, train)
+            self._restore(random_state)
+            self.held = Pixels(dataset, held, place) if len(held) else None
+            self.pixels = Pixels(dataset, train, place)
             stored = read_json(folder / "config.json")
             self.background = stored["background"]
             budget = {"minutes": config.minutes, "steps": config.steps}
             write_json(folder / "config.json", {**stored, **budget})
         else:
-            config = self.config = resolve(config, dataset, train)
             if config.scene == "unbounded":
                 scene = find_surroundings(dataset, train)
             else:
                 scene = find_scene(dataset, train, POSE_SLACK if config.refine_poses else 0.0)
-            self.held = Pixels(dataset, held) if len(held) else None
-            self.pixels = Pixels(dataset, train)
+            self.held = Pixels(dataset, held, place) if len(held) else None
+            self.pixels = Pixels(dataset, train, place)
             self.background = (
                 config.background if self.pixels.has_alpha else self.pixels.mean_color().tolist()
             )
@@ -100,7 +104,7 @@ class _Fit:
             self.learner = KINDS[config.preset].create(config, scene, cameras, self.generator)
             self.state = checkpoint.State()
             self._write_config(dataset, scene)
-        if config.preset == "fast" and config.depth_weight and not self.config.ndc:
+        if config.depth_weight and not config.ndc:
             self.pixels.anchors = anchors_of(dataset, train)
         self.pixels.keep_hit(self.field.hits)
         self.budget = Budget(
@@ -113,6 +117,13 @@ class _Fit:
     @property
     def field(self) -> Field:
         return self.learner.field
+
+    def _restore(self, random_state: Tensor) -> None:
+        """Go on with the stored random numbers; with new ones where the fit changes its device."""
+        if len(random_state) == len(self.generator.get_state()):
+            self.generator.set_state(random_state)
+        else:
+            self.generator.manual_seed(self.config.seed + self.state.step)
 
     def run(self) -> None:
         """Steps until the budget is used, then the final checkpoint."""
@@ -175,7 +186,7 @@ class _Fit:
         colour = background_colour(self.background)
         truth = composite(reduce_image(source.image(0), factor), colour)
         shown = render_frame(self.field, camera.resized(factor), colour, ["rgb"])["rgb"]
-        shown = shown.clamp(0, 1)
+        shown = shown.clamp(0, 1).cpu()
         self.reporter.preview(f"{self.state.step:06d}_{label}", truth, shown)
         if self.held:
             self.state.held_psnr = psnr(shown, truth)

@@ -71,14 +71,23 @@ class NerfLearner:
         }
 
     @classmethod
-    def create(
-        cls, config: FitConfig, scene: Scene, cameras: Cameras, generator: torch.Generator
-    ) -> NerfLearner:
+    def devices(cls, config: FitConfig) -> tuple[str, ...]:
+        fits = networks.fits_gpu(cls._sizes(config))
+        return ("cpu", "cuda") if fits else ("cpu",)
+
+    @classmethod
+    def _sizes(cls, config: FitConfig) -> networks.Sizes:
         # The layers that see the direction are as much narrower as the paper's.
         width, paper = config.network_width, cls.network()
         view_width = max(1, width * paper.view_width // paper.width)
+        return paper._replace(width=width, view_width=view_width)
+
+    @classmethod
+    def create(
+        cls, config: FitConfig, scene: Scene, cameras: Cameras, generator: torch.Generator
+    ) -> NerfLearner:
         shape = NerfShape(
-            network=paper._replace(width=width, view_width=view_width),
+            network=cls._sizes(config),
             near=scene.near,
             most_coarse=config.coarse_samples,
             n_fine=config.n_fine,
@@ -86,7 +95,7 @@ class NerfLearner:
             ndc=Ndc.of(cameras, scene.near) if config.ndc else None,
         )
         octree = Octree.full(-torch.ones(3), 2.0, 0) if config.ndc else scene.octree
-        limit = octree.above(GUIDE_DEPTH if config.octree else 0)
+        limit = octree.above(GUIDE_DEPTH if config.octree else 0).to(generator.device)
         while config.octree and limit.depth < GUIDE_DEPTH:
             limit = limit.subdivide()
         return cls(config, NerfField.create(shape, limit, generator))
@@ -131,7 +140,7 @@ class NerfLearner:
         field, config = self.field, self.config
         batch = pixels.draw(config.rays_a_step, generator)
         n_rays = len(batch.origins)
-        background = torch.rand(n_rays, 3, generator=generator)
+        background = torch.rand(n_rays, 3, generator=generator, device=pixels.device)
         targets = torch.lerp(background, batch.colors, batch.alphas)
         networks = [getattr(field, name).requires_grad_() for name in NETWORKS]
         traced = field.trace(
@@ -161,8 +170,8 @@ class NerfLearner:
         octree of other leaves, or none, must show the same.
         """
         field = self.field
-        points = torch.rand(EMPTY_POINTS, 3, generator=generator) * field.limit.size
-        points = points + field.limit.box_min
+        points = torch.rand(EMPTY_POINTS, 3, generator=generator, device=field.device)
+        points = points * field.limit.size + field.limit.box_min
         points = points[~field.guide.contains(points)]
         sigmas = [field.scaled_densities(each, points) for each in networks]
         return torch.stack(sigmas).sum() / EMPTY_POINTS
@@ -182,7 +191,7 @@ class NerfLearner:
     def _opaque(self, octree: Octree) -> Tensor:
         """Leaves [n_leaves] that the coarse network lets less than all light through."""
         n = GRID if len(octree) < VERY_MANY else FULL_GRID
-        places = (torch.arange(n) + 0.5) / n - 0.5
+        places = (torch.arange(n, device=octree.device) + 0.5) / n - 0.5
         grid = torch.cartesian_prod(places, places, places) * octree.voxel
         densest = []
         for centers in octree.centers().split(1 << 14):

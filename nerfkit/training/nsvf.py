@@ -86,6 +86,11 @@ class NsvfLearner:
         self.warned_empty = False
         self._forget()
 
+    @staticmethod
+    def devices(config: FitConfig) -> tuple[str, ...]:
+        del config
+        return ("cpu", "cuda")
+
     @classmethod
     def create(
         cls, config: FitConfig, scene: Scene, cameras: Cameras, generator: torch.Generator
@@ -149,7 +154,7 @@ class NsvfLearner:
         wanted = min(MOST_RAYS, max(FEWEST_RAYS, wanted)) // 64 * 64
         batch = pixels.draw(config.rays or wanted, generator)
         n_rays = len(batch.origins)
-        background = torch.rand(n_rays, 3, generator=generator)
+        background = torch.rand(n_rays, 3, generator=generator, device=pixels.device)
         targets = torch.lerp(background, batch.colors, batch.alphas)
         parameters = [getattr(field, name).requires_grad_() for name in PARAMETERS]
         traced = field.trace(
@@ -245,7 +250,8 @@ class NsvfLearner:
         points = torch.cartesian_prod(places, places, places)
         # in an order in which the first few are all over the voxel
         points = points[torch.randperm(len(points), generator=torch.Generator().manual_seed(0))]
-        densest = torch.zeros(len(field.octree))
+        points = points.to(field.device)
+        densest = torch.zeros(len(field.octree), device=field.device)
         for part in (points[:FIRST_POINTS], points[FIRST_POINTS:]):
             if len(part) == 0:
                 break
@@ -296,6 +302,6 @@ class NsvfLearner:
 
 def _pixel(octree: Octree, cameras: Cameras) -> float:
     """Width of a pixel at the middle of the scene, world units."""
-    centre = (octree.box_min + octree.size / 2).double()
+    centre = (octree.box_min.cpu() + octree.size / 2).double()
     distance = (cameras.c2w[:, :, 3] - centre).norm(dim=1).clamp_min(octree.size / 2)
     return float((distance / cameras.fx).median())

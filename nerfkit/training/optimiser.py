@@ -48,18 +48,19 @@ class Optimiser:
         self.moments = {name: torch.zeros_like(field.network) for name in NETWORK_MOMENTS}
         # one mean square for the features of a vertex
         for name in MOMENTS:
-            self.moments[name] = large_zeros(*((v, FEATURES) if name == "features_mean" else (v,)))
+            shape = (v, FEATURES) if name == "features_mean" else (v,)
+            self.moments[name] = large_zeros(*shape, device=field.device)
         self.network_gradient = torch.zeros_like(field.network)
         self.ray_gradient = torch.zeros(0, 6)
         self._allocate()
 
     def _allocate(self) -> None:
-        v = len(self.field.vertices)
-        self.density_gradient = large_zeros(v)
-        self.features_gradient = large_zeros(*self.field.features.shape)
-        self.density_touched = torch.zeros(v, dtype=torch.uint8)
-        self.features_touched = torch.zeros(v, dtype=torch.uint8)
-        self.max_weights = large_zeros(v)
+        v, device = len(self.field.vertices), self.field.device
+        self.density_gradient = large_zeros(v, device=device)
+        self.features_gradient = large_zeros(v, FEATURES, device=device)
+        self.density_touched = torch.zeros(v, dtype=torch.uint8, device=device)
+        self.features_touched = torch.zeros(v, dtype=torch.uint8, device=device)
+        self.max_weights = large_zeros(v, device=device)
 
     def relayout(self, octree: Octree, depths: list[int]) -> None:
         """As `FastField.relayout`, for the field and for what belongs to it here."""

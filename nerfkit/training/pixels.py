@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.data import Dataset
+from nerfkit.device import CPU
 from nerfkit.training.sparse import Anchors
 
 BLOCK = 4
@@ -32,9 +33,12 @@ class Batch(NamedTuple):
 
 
 class Pixels:
-    """Pixels of the views `views` of a data set, whose images are taken from it one by one."""
+    """Pixels of the views `views` of a data set, whose images are taken from it one by one.
 
-    def __init__(self, dataset: Dataset, views: Tensor) -> None:
+    The table, and the rays drawn from it, are on `device`.
+    """
+
+    def __init__(self, dataset: Dataset, views: Tensor, device: torch.device = CPU) -> None:
         chosen = views.tolist()
         self.cameras = dataset.cameras[views]
         self.has_alpha = any(dataset.images[i].shape[2] == 4 for i in chosen)
@@ -65,21 +69,26 @@ class Pixels:
                     self.depths[int(self.starts[k]) : int(self.starts[k + 1])] = depth.view(-1)
         whole = torch.int64 if deep else torch.int32
         self.anchors: Anchors | None = None  # of some rays of every batch
+        self.blocks = torch.cat([self._all_blocks(k) for k in range(len(chosen))]).to(device)
+        self.device, self.first = device, self.starts.to(device)
+        self.width, self.height = self.cameras.width.to(device), self.cameras.height.to(device)
+        self.colors = self.colors.to(device)
+        self.used = None if self.used is None else self.used.to(device)
         self.packed = self.colors.view(whole).squeeze(1)  # a pixel is one gather
-        self.blocks = torch.cat([self._all_blocks(k) for k in range(len(chosen))])
+        self.depths = None if self.depths is None else self.depths.to(device)
 
     def __len__(self) -> int:
         return len(self.cameras)
 
     def image(self, view: int) -> Tensor:
-        """[H, W, 4] of one view, uint8 or uint16."""
+        """[H, W, 4] of one view, uint8 or uint16, on the CPU."""
         rows = self.colors[int(self.starts[view]) : int(self.starts[view + 1])]
-        return rows.view(int(self.cameras.height[view]), int(self.cameras.width[view]), 4)
+        return rows.view(int(self.cameras.height[view]), int(self.cameras.width[view]), 4).cpu()
 
     def mean_color(self) -> Tensor:
         """Mean [3] in 0..1 of all pixels."""
         total = sum(part.double().sum(0) for part in self.colors.split(1 << 20))
-        return (total[:3] / len(self.colors) / self.full).float()
+        return (total[:3] / len(self.colors) / self.full).float().cpu()
 
     def keep_hit(self, hits: Callable[[Tensor, Tensor], Tensor]) -> None:
         """Keep the blocks whose rays, or those of a block beside them, meet something.
@@ -88,7 +97,8 @@ class Pixels:
             hits: from origins and directions [R, 3] to [R] bool.
         """
         owners = self.blocks >> VIEW_BITS
-        bounds = torch.searchsorted(owners, torch.arange(len(self) + 1))
+        views = torch.arange(len(self) + 1, device=self.device)
+        bounds = torch.searchsorted(owners, views).tolist()
         kept = []
         for k in range(len(self)):
             blocks = self.blocks[bounds[k] : bounds[k + 1]]
@@ -98,26 +108,29 @@ class Pixels:
             self.blocks = kept
 
     def draw(self, n_rays: int, generator: torch.Generator) -> Batch:
-        """Random pixels of random blocks; slightly fewer than `n_rays` where masks ignore some."""
-        place = torch.randint(len(self.blocks), (n_rays,), generator=generator)
-        within = torch.randint(BLOCK * BLOCK, (n_rays,), generator=generator)
+        """Random pixels of random blocks; slightly fewer than `n_rays` where masks ignore some.
+
+        `generator` must be one of `device`.
+        """
+        on = {"generator": generator, "device": self.device}
+        place = torch.randint(len(self.blocks), (n_rays,), **on)
+        within = torch.randint(BLOCK * BLOCK, (n_rays,), **on)
         block = self.blocks[place]
         view = block >> VIEW_BITS
         # the last blocks of a row or column may stick out of the image
-        x = torch.minimum((block & LOW_BITS) + (within & 3), self.cameras.width[view] - 1)
-        y = torch.minimum(
-            (block >> ROW_BITS & LOW_BITS) + (within >> 2), self.cameras.height[view] - 1
-        )
-        axial = None  # depth along the optical axis
+        x = torch.minimum((block & LOW_BITS) + (within & 3), self.width[view] - 1)
+        y = torch.minimum((block >> ROW_BITS & LOW_BITS) + (within >> 2), self.height[view] - 1)
         if self.anchors is not None:
             k = n_rays // ANCHORED
-            chosen = torch.randint(len(self.anchors.views), (k,), generator=generator)
+            chosen = torch.randint(len(self.anchors.views), (k,), **on)
             view[:k], x[:k] = self.anchors.views[chosen], self.anchors.x[chosen]
             y[:k] = self.anchors.y[chosen]
-            axial = torch.zeros(n_rays)
-        row = self.starts[view] + y * self.cameras.width[view] + x
+        row = self.first[view] + y * self.width[view] + x
+        axial = None  # depth along the optical axis
         if self.depths is not None:
             axial = self.depths[row]
+        elif self.anchors is not None:
+            axial = torch.zeros(n_rays, device=self.device)
         if self.anchors is not None:
             axial[:k] = self.anchors.depths[chosen]
         if self.used is not None:
@@ -128,7 +141,7 @@ class Pixels:
         values = self.packed[row].view(-1, 1).view(self.colors.dtype).float().mul_(1 / self.full)
         depths = None
         if axial is not None:
-            backward = self.cameras.c2w[view, :, 2].float()
+            backward = self.cameras.c2w[view.cpu(), :, 2].to(rays.directions)
             depths = axial / -(rays.directions * backward).sum(1).clamp_max(-1e-3)
         return Batch(rays.origins, rays.directions, values[:, :3], values[:, 3:], view, depths)
 
@@ -149,11 +162,11 @@ class Pixels:
     def _hit(self, view: int, blocks: Tensor, hits: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         x, y = blocks & LOW_BITS, blocks >> ROW_BITS & LOW_BITS
         middle = torch.stack([x, y], 1).float() + BLOCK / 2
-        rays = self.cameras.rays(torch.tensor([view]), middle)
+        rays = self.cameras.rays(torch.tensor([view], device=self.device), middle)
         across = -(-int(self.cameras.width[view]) // BLOCK)
         down = -(-int(self.cameras.height[view]) // BLOCK)
         place = y // BLOCK * across + x // BLOCK
-        field = torch.zeros(down * across)
+        field = torch.zeros(down * across, device=self.device)
         field[place] = hits(rays.origins, rays.directions).float()
         spread = torch.nn.functional.max_pool2d(field.view(1, 1, down, across), 3, 1, 1)
         return spread.view(-1)[place] > 0

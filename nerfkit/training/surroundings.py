@@ -18,7 +18,7 @@ from nerfkit.fields.unbounded import Unbounded
 from nerfkit.octree import Octree
 from nerfkit.training.config import FitConfig
 from nerfkit.training.hull import CONVERGING, Scene, focus_of
-from nerfkit.training.sparse import reliable
+from nerfkit.training.sparse import FEWEST, reliable
 
 DEPTH = 6  # of the first octree
 # Of the cube that keeps its shape: half its edge, in reaches. What lies beyond gets larger voxels.
@@ -33,7 +33,7 @@ FLAT = 0.5  # most that cameras of a forward-facing scene are one before the oth
 
 
 def resolve(config: FitConfig, dataset: Dataset, views: Tensor) -> FitConfig:
-    """The configuration with `scene` decided; NerfkitError if it cannot be had.
+    """The configuration with `scene` decided, and without depths where none are known.
 
     Photographs with alpha show an object; cameras that face one way want normalised device
     coordinates; else things may lie at any distance.
@@ -45,7 +45,15 @@ def resolve(config: FitConfig, dataset: Dataset, views: Tensor) -> FitConfig:
         raise NerfkitError("--scene unbounded: only the preset fast can do that")
     if scene == "auto":
         scene = _recognised(config, dataset, views)
-    return dataclasses.replace(config, scene=scene, ndc=scene == "forward")
+    known = any(dataset.depths[i] is not None for i in views.tolist())
+    known |= dataset.points is not None and len(dataset.points) >= FEWEST
+    weight = config.depth_weight if config.preset == "fast" and known else 0.0
+    return dataclasses.replace(
+        config,
+        scene=scene,
+        ndc=scene == "forward",
+        depth_weight=weight if scene != "forward" else 0.0,
+    )
 
 
 def _recognised(config: FitConfig, dataset: Dataset, views: Tensor) -> str:

@@ -111,7 +111,7 @@ def draw(
             camera, cy=camera.cy - first, height=torch.full_like(camera.height, last - first)
         )
         rendered = render_frame(field, band, background, wanted)
-        parts.append({k: v[top - first : bottom - first] for k, v in rendered.items()})
+        parts.append({k: v[top - first : bottom - first].cpu() for k, v in rendered.items()})
         pace.learn(width * (bottom - top), time.perf_counter() - began)
         top = bottom
     whole = {name: torch.cat([part[name] for part in parts]) for name in wanted}

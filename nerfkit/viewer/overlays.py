@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from nerfkit.cameras import Cameras
+from nerfkit.device import CPU
 from nerfkit.export.surface import world_octree
 from nerfkit.fields.baked import BakedField
 from nerfkit.fields.fast import FastField
@@ -63,6 +64,7 @@ def add_cameras(server: viser.ViserServer, cameras: Cameras, extent: float) -> v
 
 def voxel_edges(octree: Octree, depth: int) -> np.ndarray:
     """Edges [E, 2, 3] of the occupied nodes at a depth, each once; world units."""
+    octree = octree.to(CPU)
     nodes = octree.nodes_at(min(depth, octree.depth))
     depth = min(depth, octree.depth)
     n = (1 << depth) + 1
@@ -111,8 +113,8 @@ def cropped(field: Field, box: np.ndarray) -> Field | None:
     octree = field.octree
     unbounded = getattr(field.shape, "unbounded", None)
     centers = octree.centers() if unbounded is None else unbounded.world(octree.centers())
-    centers = centers.numpy()
-    inside = torch.from_numpy(((centers >= box[0]) & (centers <= box[1])).all(1))
+    low, high = torch.from_numpy(box).to(centers)
+    inside = ((centers >= low) & (centers <= high)).all(1)
     kept = octree.keep(inside)
     if isinstance(field, FastField):
         values = field.density, field.features, field.network

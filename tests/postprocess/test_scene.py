@@ -18,7 +18,6 @@ from nerfkit.postprocess.scene.geometry import (
 )
 from nerfkit.postprocess.scene.network import SceneRefiner
 from nerfkit.postprocess.scene.refined import load_refiner, refiner_path
-from nerfkit.postprocess.scene.sources import warp
 from nerfkit.postprocess.scene.train import RefinerConfig, Trainer, train_refiner
 
 SCALE, SIDE = 4, 32
@@ -73,33 +72,11 @@ def test_nearest_sources_are_chosen_first(tmp_path):
     assert sorted(chosen) == [2, 4]
 
 
-def test_warp_follows_straight_lines_exactly():
-    # colours that are linear in the position come out linear: a shift by (1.25, -0.5) small pixels
-    y, x = torch.meshgrid(torch.arange(64) + 0.5, torch.arange(48) + 0.5, indexing="ij")
-    photo = torch.stack([2 * x, 3 * y, x + y], -1).to(torch.uint8)
-    rows, columns = torch.meshgrid(torch.arange(8) + 4.5, torch.arange(6) + 2.5, indexing="ij")
-    where = torch.stack([columns + 1.25, rows - 0.5], -1)
-    out = torch.nn.functional.pixel_shuffle(warp(photo, where, 4)[None], 4)[0] * 255
-    first = torch.stack(
-        [(torch.arange(24) + 0.5 + 4 * 3.25) * 2, torch.zeros(24)]
-    )  # red along a row
-    torch.testing.assert_close(out[0, 5], first[0], rtol=0, atol=1.5)  # photo rounds down
-
-
-def test_warp_keeps_to_each_side_of_an_edge():
-    photo = torch.zeros(64, 64, 3, dtype=torch.uint8)
-    photo[:, 32:] = 255
-    columns = torch.tensor([1.5, 2.5, 3.5, 12.5, 13.5, 14.5])  # jumps across the photograph
-    where = torch.stack(torch.meshgrid(columns, torch.arange(6) + 4.5, indexing="xy"), -1)
-    out = warp(photo, where, 4)
-    assert (out[:, :, :3] == 0).all() and (out[:, :, 3:] == 1).all()
-
-
 def test_network_starts_as_bicubic_enlargement():
     network = SceneRefiner(4, sources=2)
     render, opacity = torch.rand(1, 3, 12, 10), torch.rand(1, 1, 12, 10)
-    photos, hints = torch.rand(1, 2, 48, 12, 10), torch.rand(1, 2, 3, 12, 10)
-    torch.testing.assert_close(network(render, opacity, photos, hints), network.skip(render))
+    seen, enlarged = torch.rand(1, 2, 51, 12, 10), network.enlarged(render)
+    torch.testing.assert_close(network(render, opacity, seen, enlarged), network.skip(render))
 
 
 def test_flicker_of_a_rigid_scene_is_small_and_noise_is_seen(tmp_path):

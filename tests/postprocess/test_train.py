@@ -15,7 +15,7 @@ from nerfkit.postprocess import models
 from nerfkit.postprocess.degrade import Degradation
 from nerfkit.postprocess.pairs import Patches, load_pairs
 from nerfkit.postprocess.pictures import image_files
-from nerfkit.postprocess.train import TrainConfig, Trainer, train, validate
+from nerfkit.postprocess.train import TrainConfig, train, trainer_for, validate
 
 CPU = torch.device("cpu")
 
@@ -47,7 +47,7 @@ def config(folder, **changes):
 def trainer(folder, **changes):
     settings = config(folder, **changes)
     pairs = load_pairs(image_files((folder,)), Degradation(2), (1.0,), 24)
-    return Trainer(settings, pairs, CPU)
+    return trainer_for(settings)(settings, pairs, CPU)
 
 
 def test_beats_bicubic_on_its_images(folder, tiny):
@@ -60,19 +60,31 @@ def test_beats_bicubic_on_its_images(folder, tiny):
     assert history[-1]["step"] == 300
 
 
-def test_stopping_and_resuming_changes_nothing(folder, tiny, tmp_path):
-    straight = trainer(folder)
+@pytest.mark.parametrize("adversarial", [0.0, 0.01])
+def test_stopping_and_resuming_changes_nothing(folder, tiny, tmp_path, adversarial):
+    straight = trainer(folder, adversarial=adversarial)
     losses = [straight.train_step() for _ in range(6)]
-    first = trainer(folder)
+    first = trainer(folder, adversarial=adversarial)
     again = [first.train_step() for _ in range(3)]
     first.save(tmp_path / "c.safetensors")
-    second = trainer(folder, seed=9)  # everything but the patches comes from the file
+    # everything but the patches comes from the file
+    second = trainer(folder, seed=9, adversarial=adversarial)
     second.patches.seed = 0
     second.load(tmp_path / "c.safetensors")
     again += [second.train_step() for _ in range(3)]
     assert again == losses
     for name, value in straight.average.items():
         assert torch.equal(second.average[name], value)
+
+
+def test_adversarial_training_moves_both_players(folder, tiny):
+    one, other = (trainer(folder, adversarial=weight) for weight in (0.01, 10.0))
+    before = {k: v.clone() for k, v in one.discriminator.named_parameters()}
+    for _ in range(3):
+        one.train_step(), other.train_step()
+    after = dict(one.discriminator.named_parameters())
+    assert all(not torch.equal(before[k], after[k]) for k in before)
+    assert any(not torch.equal(v, other.parameters[k]) for k, v in one.parameters.items())
 
 
 def test_patches_are_aligned_and_depend_on_the_step_alone(folder):

@@ -59,28 +59,34 @@ class SceneRefiner(nn.Module):
         """The bicubic enlargement of `render` [B, 3, h, w], in cells."""
         return self.skip.cells(render)
 
-    def forward(self, render: Tensor, opacity: Tensor, photos: Tensor, hints: Tensor) -> Tensor:
+    def forward(self, render: Tensor, opacity: Tensor, seen: Tensor, enlarged: Tensor) -> Tensor:
         """The refined frame [B, 3, H, W], not clamped.
 
         Args:
             render: [B, 3, h, w] in 0..1.
             opacity: [B, 1, h, w].
-            photos: [B, sources, 3 scale^2, h, w], warped, in cells.
-            hints: [B, sources, HINTS, h, w] (see `geometry.correspond`).
+            seen: [B, sources, 3 scale^2 + HINTS, h, w], what the photographs show beside
+                `enlarged`, in cells, and the hints (see `Sources.details`).
+            enlarged: [B, 3 scale^2, h, w]: `enlarged(render)`.
         """
-        batch, sources, _, height, width = photos.shape
-        up = self.enlarged(render)
-        details = (photos - up[:, None]) * hints[:, :, :1]
-        seen = torch.cat([details, hints], dim=2).flatten(0, 1)
-        seen = F.relu(self.encode(seen.contiguous(memory_format=torch.channels_last)))
-        seen = seen.reshape(batch, sources * self.encoded, height, width)
-        known = torch.cat([seen, render - 0.5, opacity], dim=1)
+        batch, sources, _, height, width = seen.shape
+        of_each = seen.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        of_each = F.relu(self.encode(of_each))
+        of_all = of_each.reshape(batch, sources * self.encoded, height, width)
+        known = torch.cat([of_all, render - 0.5, opacity], dim=1)
         features = self.body(
             F.relu(self.merge(known.contiguous(memory_format=torch.channels_last)))
         )
         out = self.tail(features)
         inner = self.scale * self.scale
-        gates = out[:, : sources * inner].reshape(batch, sources, 1, inner, height, width)
-        blend = (gates * details.reshape(batch, sources, 3, inner, height, width)).sum(1)
-        residual = out[:, sources * inner :]
-        return F.pixel_shuffle(up + blend.flatten(1, 2) + residual, self.scale)
+        # channels last, as the convolutions leave and the lookup makes them: no strided passes
+        gates, residual = out.permute(0, 2, 3, 1).split((sources * inner, 3 * inner), dim=-1)
+        cells = enlarged.permute(0, 2, 3, 1) + residual
+        for gate, detail in zip(gates.split(inner, dim=-1), seen.unbind(1), strict=True):
+            detail = detail[:, : 3 * inner].permute(0, 2, 3, 1)
+            cells = torch.addcmul(
+                cells.unflatten(-1, (3, inner)),
+                gate[..., None, :],
+                detail.unflatten(-1, (3, inner)),
+            ).flatten(-2)
+        return F.pixel_shuffle(cells.permute(0, 3, 1, 2), self.scale)

@@ -110,17 +110,18 @@ class RefinedRun(Run):
         distance = rendered["ray_distance"].float().cpu()
         render = rendered["rgb"].float().cpu().clamp(0, 1).permute(2, 0, 1)[None]
         opacity = rendered["opacity"].float().cpu()[None, None]
-        out = F.pixel_shuffle(network.enlarged(render), scale)
+        enlarged = network.enlarged(render)
+        out = F.pixel_shuffle(enlarged, scale)
         # where there is nothing, there is nothing to refine
         rows, columns = (_extent(distance > 0, dim, network.radius) for dim in (1, 0))
         if rows.stop > rows.start:
             match = self.sources.match(
                 window(small, rows, columns), distance[rows, columns], network.sources
             )
-            photos = self.sources.warp(match.sources, match.positions)
             part = (..., rows, columns)
+            seen = self.sources.details(match, enlarged[0][part])
             fine = (..., *(slice(s.start * scale, s.stop * scale) for s in (rows, columns)))
-            out[fine] = network(render[part], opacity[part], photos[None], match.hints[None])
+            out[fine] = network(render[part], opacity[part], seen[None], enlarged[part])
         refined = out[0].permute(1, 2, 0).clamp(0, 1)
         if self.flicker is not None:
             self.flicker.observe(small, distance, render[0].permute(1, 2, 0), refined)

@@ -90,7 +90,11 @@ def load_sources(run: Run, scale: int) -> tuple[Sources, list[dict[str, Tensor]]
     """
     cameras, photos = load_photos(run)
     small = small_camera(cameras, scale)
-    renders = [run.render(small[i], ["rgb", "opacity", "ray_distance"]) for i in range(len(small))]
+    wanted = ["rgb", "opacity", "ray_distance"]
+    renders = [
+        {name: image.cpu() for name, image in run.render(small[i], wanted).items()}
+        for i in range(len(small))
+    ]
     height, width = (int(n.max()) for n in (small.height, small.width))
     distances = torch.zeros(len(photos), height, width)
     for canvas, render in zip(distances, renders, strict=True):
@@ -146,7 +150,7 @@ class Trainer:
         )
 
     def patch(self, view: View) -> tuple[Tensor, ...]:
-        """Inputs (render, opacity, photos, hints; twice the last two if temporal), and truth."""
+        """Inputs (render, opacity, seen, [seen in others, if temporal], enlarged) and truth."""
         scale, (_, height, width) = self.config.scale, view.render.shape
         photo = self.sources.photos[view.index]
         # the last small row or column may reach beyond the photograph
@@ -161,13 +165,12 @@ class Trainer:
         )
         inside = (..., slice(top, top + size), slice(left, left + size))
         parts = [view.render[inside], view.opacity[inside]]
-        for match in view.matches:
-            where = match.positions[:, top : top + size, left : left + size]
-            parts += [self.sources.warp(match.sources, where), match.hints[inside]]
+        enlarged = self.network.enlarged(parts[0][None])[0]
+        parts += [self.sources.details(match.part(inside[1:]), enlarged) for match in view.matches]
         truth = photo[
             top * scale : (top + size) * scale, left * scale : (left + size) * scale
         ].permute(2, 0, 1)
-        return *parts, truth.float() / 255
+        return *parts, enlarged, truth.float() / 255
 
     def step(self, progress: float) -> float:
         """One step at `progress` 0..1 of the training; returns its loss."""
@@ -176,13 +179,14 @@ class Trainer:
         self.optimiser.param_groups[0]["lr"] = rate * min(1.0, (self.steps + 1) / 50)
         chosen = torch.randint(len(self.views), (config.batch,), generator=self.random).tolist()
         patches = zip(*(self.patch(self.views[i]) for i in chosen), strict=True)
-        render, opacity, *seen, truth = (torch.stack(parts) for parts in patches)
-        out = self.network(render, opacity, *seen[:2])
+        stacked = (torch.stack(parts) for parts in patches)
+        render, opacity, seen, *others, enlarged, truth = stacked
+        out = self.network(render, opacity, seen, enlarged)
         squared = progress >= SQUARED_FROM
         # times 10: gradients of about the size they have with L1
         loss = 10 * F.mse_loss(out, truth) if squared else F.l1_loss(out, truth)
         if config.temporal:
-            other = self.network(render, opacity, *seen[2:])
+            other = self.network(render, opacity, *others, enlarged)
             loss = loss + config.temporal * F.l1_loss(out, other)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -197,9 +201,10 @@ class Trainer:
         network, scores = self.average.network, []
         for view in self.held_out:
             match = view.matches[0]
-            photos = self.sources.warp(match.sources, match.positions)
-            out = network(view.render[None], view.opacity[None], photos[None], match.hints[None])
-            plain = F.pixel_shuffle(network.enlarged(view.render[None]), self.config.scale)
+            enlarged = network.enlarged(view.render[None])
+            seen = self.sources.details(match, enlarged[0])
+            out = network(view.render[None], view.opacity[None], seen[None], enlarged)
+            plain = F.pixel_shuffle(enlarged, self.config.scale)
             truth = self.sources.photos[view.index].permute(2, 0, 1).float() / 255
             height, width = truth.shape[1:]
             scores.append([psnr(x[0, :, :height, :width].clamp(0, 1), truth) for x in (plain, out)])

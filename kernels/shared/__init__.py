@@ -1,0 +1,1 @@
+"""What the Triton kernels of several ops share (the headers beside it: what the C++ shares)."""
