@@ -34,7 +34,8 @@ def evaluate(
     from nerfkit.evaluate import print_table
     from nerfkit.run import Run
 
-    loaded = Run.load(run, CPU if align else None)  # rays have gradients on the CPU alone
+    # rays have gradients on the CPU alone
+    loaded = Run.load(run, CPU) if align else Run.load(run)
     if sr is not None:
         from nerfkit.postprocess.scene.refined import RefinedRun
 

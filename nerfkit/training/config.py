@@ -184,7 +184,7 @@ class FitConfig:
         """`smoothness`, or its default."""
         if self.smoothness is not None:
             return self.smoothness
-        return 0.1 if self.ndc else 0.02 if self.scene == "unbounded" else 0.0
+        return 0.1 if self.ndc else 0.05 if self.scene == "unbounded" else 0.0
 
     @property
     def weight_spread(self) -> float:

@@ -41,6 +41,9 @@ CARVED_START, FULL_START = 6, 6  # depth of the octree at the first step
 # Before this part of a fit, colours are the same from all sides: one that changes with the
 # direction explains a surface at a wrong depth as well as a right one.
 DIRECTIONS_FROM = 0.1
+# Spread of a ray's weights counts from the first part on, in full from the second: before there is
+# a scene, fog right before a camera has the least.
+SPREAD_FROM, SPREAD_FULL = 0.1, 0.5
 EXPOSURES_FROM = 0.05  # of a fit: before, nothing is known of the scene
 DEEPEST_AUTO, DEEPEST_LONG = 8, 9
 MOST_LEAVES = 3_200_000  # after a division: memory, about 600 bytes a leaf
@@ -187,7 +190,7 @@ class FastLearner:
             config.weight_min,
             directions=progress >= DIRECTIONS_FROM,
             smoothness=config.density_smoothness,
-            distortion=config.weight_spread,
+            distortion=config.weight_spread * spread_part(progress),
             depth_weight=config.depth_weight,
             with_rays=self.poses is not None,
         )
@@ -268,6 +271,11 @@ class FastLearner:
 
     def voxels(self) -> tuple[int, int]:
         return len(self.field.octree), self.field.octree.resolution
+
+
+def spread_part(progress: float) -> float:
+    """Part of its weight that the spread counts with at a point of a fit."""
+    return min(max((progress - SPREAD_FROM) / (SPREAD_FULL - SPREAD_FROM), 0.0), 1.0)
 
 
 def _reach(cameras: Cameras) -> float:

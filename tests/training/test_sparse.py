@@ -16,7 +16,7 @@ from nerfkit.data import load_dataset
 from nerfkit.errors import NerfkitError
 from nerfkit.training.pixels import ANCHORED, Pixels
 from nerfkit.training.sparse import anchors_of, box_of, reliable
-from nerfkit.training.surroundings import _middle
+from nerfkit.training.surroundings import _middle, find_surroundings
 
 RADIUS = 0.7
 
@@ -56,7 +56,8 @@ def test_the_middle_is_where_the_points_are(beside: float) -> None:
     cameras = cameras_around(8, 32, 24)
     shift = torch.tensor([beside, 0.0, 0.0])
     points = reliable(with_outliers(on_sphere(2000) / 2 + shift), cameras)
-    middle, reach = _middle(cameras, points)
+    middle, reach, inwards = _middle(cameras, points)
+    assert inwards
     assert (middle - shift).norm() < 0.05  # worst measured: 0.02
     assert reach == pytest.approx(float(cameras.c2w[:, :, 3].norm(dim=1).median()), rel=0.1)
 
@@ -64,7 +65,7 @@ def test_the_middle_is_where_the_points_are(beside: float) -> None:
 def test_parallel_cameras_have_their_middle_among_the_points() -> None:
     cameras = in_a_row(6)
     shift = torch.tensor([0.0, -9.0, 0.0])
-    middle, reach = _middle(cameras, reliable(on_sphere(500) + shift, cameras))
+    middle, reach, _ = _middle(cameras, reliable(on_sphere(500) + shift, cameras))
     assert (middle - shift).norm() < 0.15 and reach == pytest.approx(9, rel=0.05)
 
 
@@ -112,3 +113,19 @@ def test_views_see_what_the_reconstruction_says(posed: Path) -> None:
     np.save(posed / "seen.npy", np.array([[0, 5000]]))
     with pytest.raises(NerfkitError, match=r"seen\.npy: wanted pairs of a frame \(of \d+\) and"):
         load_dataset(posed)
+
+
+def test_nothing_is_seen_nearer_than_points_allow(posed: Path) -> None:
+    dataset = load_dataset(posed)
+    views = torch.arange(len(dataset))
+    known = find_surroundings(dataset, views)
+    guessed = find_surroundings(dataclasses.replace(dataset, points=None), views)
+    # cameras are 4 from the middle, the nearest points 3.3
+    assert guessed.near == pytest.approx(1, rel=0.05)
+    assert known.near == pytest.approx(0.6 * 3.3, rel=0.05)
+    to_cameras = torch.cdist(
+        known.unbounded.world(known.octree.centers()), dataset.cameras.c2w[:, :, 3].float()
+    )
+    before = guessed.unbounded.world(guessed.octree.centers())
+    assert len(known.octree) < len(guessed.octree) and len(before)
+    assert float(to_cameras.amin(1).median()) > 2

@@ -127,7 +127,7 @@ def test_the_middle_is_what_cameras_look_at(folder):
     dataset = load_dataset(folder, splits=("train",))
     scene = find_surroundings(dataset, torch.arange(len(dataset)))
     assert torch.tensor(scene.unbounded.center).norm() < 0.01
-    assert 1 < scene.unbounded.half < 4 and 0 < scene.near < 1
+    assert 1 < scene.unbounded.half < 4 and 0 < scene.near < 1.5
     assert not scene.carved and (scene.octree.centers().abs() > 1).sum(1).max() <= 1
 
 
