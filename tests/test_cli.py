@@ -87,7 +87,7 @@ def test_no_command_shows_usage(capsys):
     assert "usage: nerfkit" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["eval", "render", "info"])
+@pytest.mark.parametrize("command", ["prepare", "eval", "render", "export", "view", "info"])
 def test_each_command_has_help(command, capsys):
     assert cli.main([command, "--help"]) == 0
     assert f"nerfkit {command}" in capsys.readouterr().out

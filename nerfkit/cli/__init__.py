@@ -23,6 +23,7 @@ from nerfkit.errors import NerfkitError
 # name -> (module:function, what it does)
 COMMANDS = {
     "demo": ("nerfkit.demo:demo", "built-in scene: fit, scores, fly-through video"),
+    "prepare": ("nerfkit.cli.prepare:prepare", "camera poses of photos or a video"),
     "fit": ("nerfkit.cli.fit:fit", "fit a scene to a set of posed images"),
     "bake": ("nerfkit.cli.bake:bake", "a fitted scene as one compact file without a network"),
     "eval": ("nerfkit.cli.evaluate:evaluate", "measure a fitted scene against views held out"),
@@ -30,6 +31,8 @@ COMMANDS = {
         "nerfkit.cli.render:render",
         "render a camera path to a video or a folder of frames",
     ),
+    "view": ("nerfkit.cli.view:view", "a fitted scene in the browser, with a camera path editor"),
+    "export": ("nerfkit.cli.export:export", "mesh, point cloud or octree for other programs"),
     "sr": ("nerfkit.cli.sr:sr", "super-resolution of images and videos: apply, train"),
     "octree": ("nerfkit.cli.octree:octree", "the occupied voxels: statistics, picture, file"),
     "blur-kernel": (

@@ -5,7 +5,8 @@ Symbols: V stored vertices of all levels (see nerfkit.fields.vertices), P networ
     sigma(x) = density_scale * softplus(d(x) + density_bias),  d, f = sums over levels of trilinear
     interpolations;  rgb(x, v) = network(f(x), spherical harmonics of v)
 
-With `ndc` x and v are in the cube of nerfkit.fields.ndc.
+With `ndc` x and v are in the cube of nerfkit.fields.ndc, with `unbounded` x is in that of
+nerfkit.fields.unbounded.
 
 Coarse levels generalise, fine levels refine: summing them is what lets a fit converge in seconds.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +24,7 @@ from torch import Tensor
 from nerfkit.errors import NerfkitError
 from nerfkit.fields.bakeable import Source, corners_around
 from nerfkit.fields.ndc import NDC_UNBAKED, Ndc, Path
+from nerfkit.fields.unbounded import Unbounded
 from nerfkit.fields.vertices import BRICK, Vertices
 from nerfkit.kernels import _native
 from nerfkit.kernels.encodings import spherical_harmonics
@@ -37,6 +40,7 @@ from nerfkit.kernels.fused_render import (
 )
 from nerfkit.kernels.fused_render.reference import unpack
 from nerfkit.kernels.level_sum import level_sum_
+from nerfkit.kernels.ray_pieces import Pieces
 from nerfkit.octree import Octree
 
 # Steps of a rendering are no longer than this, in finest voxels; a fit, which shifts its samples at
@@ -45,6 +49,10 @@ RENDER_STEP = 0.6
 RENDER_STOP = 2e-3  # of transmittance
 RENDER_WEIGHT = 2e-3
 HIT_DEPTH = 6
+UNBOUNDED_UNBAKED = (
+    "a run of an unbounded scene cannot be baked: its voxels are not those of the world; fit it "
+    "with --scene bounded"
+)
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,7 @@ class FieldShape:
         step_voxels: distance between samples of a fit, in finest voxels.
         near: nothing is seen closer to a camera than this, world units.
         ndc: of a forward-facing scene; the octree is then that of its cube.
+        unbounded: of a scene that goes on in all directions; likewise.
     """
 
     hidden: tuple[int, ...]
@@ -67,6 +76,7 @@ class FieldShape:
     step_voxels: float
     near: float
     ndc: Ndc | None = None
+    unbounded: Unbounded | None = None
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -75,7 +85,9 @@ class FieldShape:
 
     @property
     def fits_gpu(self) -> bool:
-        """Whether the kernels of a GPU take the network."""
+        """Whether the kernels of a GPU take the network, and rays that stay straight."""
+        if self.unbounded is not None:
+            return False
         return len(self.hidden) <= GPU_LAYERS and max(self.hidden, default=0) <= GPU_UNITS
 
     @property
@@ -83,6 +95,28 @@ class FieldShape:
         """P."""
         widths = self.widths
         return sum((i + 1) * o for i, o in itertools.pairwise(widths))
+
+
+class Bent(NamedTuple):
+    """World rays in an octree's cube.
+
+    Attributes:
+        origins, directions: as the kernels want them: in the cube, or with pieces in the world.
+        pieces: None where rays stay straight.
+        rows: [R or P, 6], origins and directions of rays or pieces in the cube.
+        world: what `rows` was made from.
+    """
+
+    origins: Tensor
+    directions: Tensor
+    pieces: Pieces | None
+    rows: Tensor
+    world: tuple[Tensor, Tensor]
+
+    def to_world(self, gradient: Tensor) -> Tensor:
+        """[R, 6] of origins and directions, from that of `rows`."""
+        found = torch.autograd.grad(self.rows, self.world, gradient, allow_unused=True)
+        return torch.cat(found, 1)
 
 
 class FastField:
@@ -186,12 +220,36 @@ class FastField:
 
         Asked of the nodes a level or more above the leaves, which are met in fewer steps.
         """
+        if self.shape.unbounded is not None:  # they all end somewhere
+            return torch.ones(len(origins), dtype=torch.bool)
         path = self.path(origins, directions)
         return first_hit(*path[:2], self._nodes, self._nodes.voxel / 2) < math.inf
 
     def path(self, origins: Tensor, directions: Tensor) -> Path:
         """World rays [R, 3] in the octree's cube."""
         return Path.of(self.shape.ndc, origins, directions)
+
+    def pieces(self, origins: Tensor, directions: Tensor) -> Pieces | None:
+        """World rays [R, 3] in the octree's cube, where they are not straight in it."""
+        unbounded = self.shape.unbounded
+        if unbounded is None:
+            return None
+        return unbounded.pieces(origins, directions, self.shape.near)
+
+    def bent(self, origins: Tensor, directions: Tensor) -> Bent:
+        """World rays [R, 3] in the octree's cube, ready to take gradients back from there."""
+        with torch.enable_grad():
+            world = origins.detach().requires_grad_(), directions.detach().requires_grad_()
+            if self.shape.unbounded is None:
+                path = self.path(*world)
+                rows = torch.cat(path[:2], 1)
+                return Bent(*(x.detach() for x in path[:2]), None, rows, world)
+            # in double, so that no ray is cut otherwise than by the compiled code
+            exact = [x.double() for x in world]
+            pieces = self.shape.unbounded.pieces(*exact, self.shape.near, backend="reference")
+            rows = pieces.rows[:, :6].float()
+            pieces = Pieces(pieces.rows.detach().float(), pieces.first)
+            return Bent(origins, directions, pieces, rows, world)
 
     def render(self, origins: Tensor, directions: Tensor, background: Tensor) -> Rendered:
         """Colours [R, 3], depths [R] (sum w t) and opacities [R] of rays [R, 3] on `background`."""
@@ -203,6 +261,7 @@ class FastField:
                 background=background,
                 early_stop=RENDER_STOP,
                 weight_min=RENDER_WEIGHT,
+                pieces=self.pieces(origins, directions),
                 **self.sampling(min(RENDER_STEP, self.shape.step_voxels)),
             )
         if self.shape.ndc is None:
@@ -229,12 +288,17 @@ class FastField:
         """The field on its finest level alone (`collapsed`), as baking asks it."""
         if self.shape.ndc is not None:
             raise NerfkitError(NDC_UNBAKED)
+        if self.shape.unbounded is not None:
+            raise NerfkitError(UNBOUNDED_UNBAKED)
         return source_of(self.collapsed() if len(self.depths) > 1 else self)
 
 
 def source_of(field: FastField) -> Source:
-    """A field of one level, as baking asks it."""
+    """A field of one level, as baking asks it; of an unbounded one the part that is not bent."""
     shape, layers = field.shape, unpack(field.network, field.shape.widths)
+    octree, scale = field.octree, shape.density_scale
+    if shape.unbounded is not None:
+        octree, scale = shape.unbounded.inner(octree), scale / shape.unbounded.half
 
     def density(corners: Tensor) -> Tensor:
         return field.summed[field.vertices.index(0, corners)]
@@ -248,7 +312,7 @@ def source_of(field: FastField) -> Source:
         return fused_mlp(inputs, *layers, output_activation="sigmoid").view(n, k, 3)
 
     return Source(
-        *(field, field.octree, density, colors, shape.density_scale, shape.density_bias),
+        *(field, octree, density, colors, scale, shape.density_bias),
         *(min(RENDER_STEP, shape.step_voxels), shape.near),
     )
 

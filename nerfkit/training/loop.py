@@ -27,10 +27,14 @@ from nerfkit.training.kinds import KINDS
 from nerfkit.training.pixels import Pixels
 from nerfkit.training.report import Reporter, Window
 from nerfkit.training.schedule import Budget
+from nerfkit.training.sparse import anchors_of
+from nerfkit.training.surroundings import find_surroundings, resolve
 
 # Between checkpoints: at least this long, and this many times what the last one took.
 CHECKPOINT_SECONDS, CHECKPOINT_REST = 20.0, 40.0
 PREVIEWS = (0.1, 0.25, 0.5, 0.75)
+EXPOSURES = "exposures.json"
+POSE_SLACK = 0.03  # of an image: what poses that are to be refined may be wrong by
 FEWEST_VIEWS, FEW_VIEWS = 10, 50  # with fewer none is held out; none unless asked for
 DISK_BYTES_PER_SECOND = 150e6  # a guess, until a checkpoint has been timed
 
@@ -63,16 +67,17 @@ def fit(config: FitConfig, started: float | None = None) -> Path:
 
 class _Fit:
     def __init__(self, config: FitConfig, folder: Path, started: float, reporter: Reporter) -> None:
-        self.config, self.folder, self.reporter = config, folder, reporter
-        place = device.best()
-        if place.type not in KINDS[config.preset].devices(config):
-            reporter.say(f"preset {config.preset} with these options is fitted on the CPU")
-            place = device.CPU
-        self.generator = torch.Generator(place).manual_seed(config.seed)
+        self.folder, self.reporter = folder, reporter
         dataset = load_dataset(
             data_folder(config.data), downscale=config.downscale, splits=("train",)
         )
         train, held = _split(dataset.splits["train"], _n_held(config, len(dataset)))
+        config = self.config = config if config.resume else resolve(config, dataset, train)
+        place = device.best()
+        if place.type not in KINDS[config.preset].devices(config):
+            reporter.say(f"preset {config.preset} with these options and data is fitted on the CPU")
+            place = device.CPU
+        self.generator = torch.Generator(place).manual_seed(config.seed)
         if config.resume:
             cameras = dataset.cameras[train]
             self.learner, self.state, random_state = checkpoint.load_learner(
@@ -86,7 +91,10 @@ class _Fit:
             budget = {"minutes": config.minutes, "steps": config.steps}
             write_json(folder / "config.json", {**stored, **budget})
         else:
-            scene = find_scene(dataset, train)
+            if config.scene == "unbounded":
+                scene = find_surroundings(dataset, train)
+            else:
+                scene = find_scene(dataset, train, POSE_SLACK if config.refine_poses else 0.0)
             self.held = Pixels(dataset, held, place) if len(held) else None
             self.pixels = Pixels(dataset, train, place)
             self.background = (
@@ -96,6 +104,8 @@ class _Fit:
             self.learner = KINDS[config.preset].create(config, scene, cameras, self.generator)
             self.state = checkpoint.State()
             self._write_config(dataset, scene)
+        if config.depth_weight and not config.ndc:
+            self.pixels.anchors = anchors_of(dataset, train)
         self.pixels.keep_hit(self.field.hits)
         self.budget = Budget(
             started, config.budget_minutes(), config.steps, self.state.elapsed, self.state.progress
@@ -198,6 +208,14 @@ class _Fit:
     def _save(self) -> None:
         self.state.elapsed = self.budget.elapsed()
         checkpoint.save(self.folder, self.learner, self.generator, self.state)
+        # the default field alone has these
+        exposure = getattr(self.learner, "exposure", None)
+        if exposure is not None and self.config.scene != "bounded":
+            write_json(self.folder / EXPOSURES, exposure.memory())
+        poses = getattr(self.learner, "poses", None)
+        if poses is not None:
+            cameras = poses.cameras(self.pixels.cameras)
+            write_json(self.folder / "cameras.json", cameras.to_dict())
 
     def _save_or_spare(self) -> None:
         """Save; where the output folder takes no more, into a temporary one."""

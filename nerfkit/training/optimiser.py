@@ -39,6 +39,7 @@ class Optimiser:
         moments: running means and mean squares, by the names above.
         max_weights: [V] largest weight of a sample in each finest voxel since the last relayout, at
             the row of the voxel's lowest corner.
+        ray_gradient: [R, 6] of the last step's origins and directions, if that was wanted.
     """
 
     def __init__(self, field: FastField) -> None:
@@ -50,6 +51,7 @@ class Optimiser:
             shape = (v, FEATURES) if name == "features_mean" else (v,)
             self.moments[name] = large_zeros(*shape, device=field.device)
         self.network_gradient = torch.zeros_like(field.network)
+        self.ray_gradient = torch.zeros(0, 6)
         self._allocate()
 
     def _allocate(self) -> None:
@@ -87,6 +89,9 @@ class Optimiser:
         weight_min: float,
         directions: bool = True,
         smoothness: float = 0.0,
+        distortion: float = 0.0,
+        depth_weight: float = 0.0,
+        with_rays: bool = False,
     ) -> Fitted:
         """Render rays on `background` [R, 3], compare with the batch, and take one step.
 
@@ -95,11 +100,20 @@ class Optimiser:
             number: of the step, from 1.
             directions: whether the network learns what depends on the direction of view.
             smoothness: weight of the density's total variation.
+            distortion: weight of the spread of a ray's weights.
+            depth_weight: weight of the relative errors of depths.
+            with_rays: leave the gradient of the batch's rays in `ray_gradient`.
         """
         field = self.field
         targets = torch.lerp(background, batch.colors, batch.alphas)
+        if with_rays:
+            bent = field.bent(batch.origins, batch.directions)
+            in_cube, pieces, grad_rays = bent[:2], bent.pieces, torch.zeros_like(bent.rows)
+        else:
+            in_cube = field.path(batch.origins, batch.directions)[:2]
+            pieces, grad_rays = field.pieces(batch.origins, batch.directions), None
         fitted = fit_rays(
-            *(*field.path(batch.origins, batch.directions)[:2], targets),
+            *(*in_cube, targets),
             *(field.grid, field.summed, field.features, field.network, field.shape.widths),
             scale=1 / max(1, len(targets)),
             grad_density=self.density_gradient,
@@ -111,8 +125,16 @@ class Optimiser:
             background=background,
             early_stop=early_stop,
             weight_min=weight_min,
+            pieces=pieces,
+            grad_rays=grad_rays,
+            # along rays in the cube of normalised device coordinates lies another distance
+            depths=batch.depths if field.shape.ndc is None else None,
+            depth_weight=depth_weight,
+            distortion=distortion,
             **field.sampling(field.shape.step_voxels),
         )
+        if with_rays:
+            self.ray_gradient = bent.to_world(grad_rays)
         if not directions:
             widths = field.shape.widths
             first = self.network_gradient[: widths[0] * widths[1]].view(widths[1], widths[0])

@@ -1,4 +1,4 @@
-"""Training pixels: all views as bytes in one table, drawn at random from the blocks worth it.
+"""Training pixels: all views in one table, of bytes or 16 bits, drawn at random where it pays.
 
 A block is 4x4 pixels; blocks whose rays meet nothing but empty space are not drawn, which is most
 of an image of an object. P pixels of all views, one after the other, row by row; R rays a draw.
@@ -12,8 +12,10 @@ from torch import Tensor
 
 from nerfkit.data import Dataset
 from nerfkit.device import CPU
+from nerfkit.training.sparse import Anchors
 
 BLOCK = 4
+ANCHORED = 16  # one in so many rays goes to a pixel with a sparse point, where there are any
 # A block is named by one integer: view << VIEW_BITS | row << ROW_BITS | column, of its first pixel.
 VIEW_BITS, ROW_BITS = 40, 20
 LOW_BITS = (1 << ROW_BITS) - 1
@@ -26,6 +28,8 @@ class Batch(NamedTuple):
     directions: Tensor  # [R, 3] unit
     colors: Tensor  # [R, 3] in 0..1, straight alpha
     alphas: Tensor  # [R, 1]
+    views: Tensor | None = None  # [R] int64
+    depths: Tensor | None = None  # [R] along the rays, 0 where not known
 
 
 class Pixels:
@@ -40,36 +44,51 @@ class Pixels:
         self.has_alpha = any(dataset.images[i].shape[2] == 4 for i in chosen)
         sizes = self.cameras.width * self.cameras.height
         self.starts = torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)])
-        self.colors = torch.full((int(self.starts[-1]), 4), 255, dtype=torch.uint8)
+        deep = any(dataset.images[i].dtype == torch.uint16 for i in chosen)
+        dtype = torch.uint16 if deep else torch.uint8
+        self.full = torch.iinfo(dtype).max
+        self.colors = torch.full((int(self.starts[-1]), 4), self.full, dtype=dtype)
         masked = any(dataset.masks[i] is not None for i in chosen)
         self.used = torch.ones(len(self.colors), dtype=torch.bool) if masked else None
         for k, i in enumerate(chosen):
             rows = slice(int(self.starts[k]), int(self.starts[k + 1]))
             image, mask = dataset.images[i], dataset.masks[i]
+            if image.dtype != dtype:  # 65535 = 257 * 255
+                image = (image.int() * 257).to(dtype)
             self.colors[rows, : image.shape[2]] = image.view(-1, image.shape[2])
             if mask is not None:
                 self.used[rows] = mask.view(-1) > 0
             # the only reader from here on is this table: do not hold the set twice
             dataset.images[i] = torch.empty(0)
+        known = [dataset.depths[i] for i in chosen]
+        self.depths = None  # [P] along the optical axis, 0 where not known
+        if any(depth is not None for depth in known):
+            self.depths = torch.zeros(len(self.colors))
+            for k, depth in enumerate(known):
+                if depth is not None:
+                    self.depths[int(self.starts[k]) : int(self.starts[k + 1])] = depth.view(-1)
+        whole = torch.int64 if deep else torch.int32
+        self.anchors: Anchors | None = None  # of some rays of every batch
         self.blocks = torch.cat([self._all_blocks(k) for k in range(len(chosen))]).to(device)
         self.device, self.first = device, self.starts.to(device)
         self.width, self.height = self.cameras.width.to(device), self.cameras.height.to(device)
         self.colors = self.colors.to(device)
         self.used = None if self.used is None else self.used.to(device)
-        self.packed = self.colors.view(torch.int32).squeeze(1)  # a pixel is one gather
+        self.packed = self.colors.view(whole).squeeze(1)  # a pixel is one gather
+        self.depths = None if self.depths is None else self.depths.to(device)
 
     def __len__(self) -> int:
         return len(self.cameras)
 
     def image(self, view: int) -> Tensor:
-        """Bytes [H, W, 4] of one view, on the CPU."""
+        """[H, W, 4] of one view, uint8 or uint16, on the CPU."""
         rows = self.colors[int(self.starts[view]) : int(self.starts[view + 1])]
         return rows.view(int(self.cameras.height[view]), int(self.cameras.width[view]), 4).cpu()
 
     def mean_color(self) -> Tensor:
         """Mean [3] in 0..1 of all pixels."""
         total = sum(part.double().sum(0) for part in self.colors.split(1 << 20))
-        return (total[:3] / len(self.colors) / 255).float().cpu()
+        return (total[:3] / len(self.colors) / self.full).float().cpu()
 
     def keep_hit(self, hits: Callable[[Tensor, Tensor], Tensor]) -> None:
         """Keep the blocks whose rays, or those of a block beside them, meet something.
@@ -101,13 +120,30 @@ class Pixels:
         # the last blocks of a row or column may stick out of the image
         x = torch.minimum((block & LOW_BITS) + (within & 3), self.width[view] - 1)
         y = torch.minimum((block >> ROW_BITS & LOW_BITS) + (within >> 2), self.height[view] - 1)
+        if self.anchors is not None:
+            k = n_rays // ANCHORED
+            chosen = torch.randint(len(self.anchors.views), (k,), **on)
+            view[:k], x[:k] = self.anchors.views[chosen], self.anchors.x[chosen]
+            y[:k] = self.anchors.y[chosen]
         row = self.first[view] + y * self.width[view] + x
+        axial = None  # depth along the optical axis
+        if self.depths is not None:
+            axial = self.depths[row]
+        elif self.anchors is not None:
+            axial = torch.zeros(n_rays, device=self.device)
+        if self.anchors is not None:
+            axial[:k] = self.anchors.depths[chosen]
         if self.used is not None:
             good = self.used[row]
             view, x, y, row = view[good], x[good], y[good], row[good]
+            axial = None if axial is None else axial[good]
         rays = self.cameras.rays(view, torch.stack([x, y], 1).float().add_(0.5))
-        values = self.packed[row].view(-1, 1).view(torch.uint8).float().mul_(1 / 255)
-        return Batch(rays.origins, rays.directions, values[:, :3], values[:, 3:])
+        values = self.packed[row].view(-1, 1).view(self.colors.dtype).float().mul_(1 / self.full)
+        depths = None
+        if axial is not None:
+            backward = self.cameras.c2w[view.cpu(), :, 2].to(rays.directions)
+            depths = axial / -(rays.directions * backward).sum(1).clamp_max(-1e-3)
+        return Batch(rays.origins, rays.directions, values[:, :3], values[:, 3:], view, depths)
 
     def _all_blocks(self, view: int) -> Tensor:
         """Blocks of one view with at least one pixel that counts, in reading order."""
