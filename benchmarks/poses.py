@@ -9,7 +9,7 @@ three runs are measured with `align`, for a scene may come out turned as a whole
 
 import argparse
 import json
-import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +21,9 @@ from nerfkit.training import FitConfig, fit
 
 
 def disturb(data: Path, out: Path, degrees: float, percent: float) -> None:
-    """A copy of the set, its images linked, with other training poses."""
-    out.mkdir(parents=True, exist_ok=True)
+    """A copy of the set with other training poses."""
+    shutil.copytree(data, out, dirs_exist_ok=True)  # links would lead out of the set
     generator = np.random.default_rng(0)
-    for path in data.iterdir():
-        target = out / path.name
-        if path.suffix != ".json" and not target.exists():
-            os.symlink(path.resolve(), target)
     for path in data.glob("transforms_*.json"):
         meta = json.loads(path.read_text())
         for frame in meta["frames"] if path.stem == "transforms_train" else ():
