@@ -129,7 +129,11 @@ def evaluate(
 def background_colour(background: object) -> Tensor:
     """RGB [3] of a run's background: "white", "black" or three numbers in 0..1."""
     value = BACKGROUNDS.get(background, background) if isinstance(background, str) else background
-    if isinstance(value, list | tuple) and len(value) == 3:
+    if (
+        isinstance(value, list | tuple)
+        and len(value) == 3
+        and all(isinstance(each, int | float) and 0 <= each <= 1 for each in value)
+    ):
         return torch.tensor(value, dtype=torch.float32)
     raise NerfkitError(f"background: want white, black or three numbers, got {background!r}")
 

@@ -45,6 +45,7 @@ COMMANDS = {
     ),
     "info": ("nerfkit.cli.info:info", "versions, devices and the active backend of every op"),
 }
+SHARED = ("fit", "render")  # what several processes can do together
 
 
 def usage() -> str:
@@ -134,6 +135,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"nerfkit {__version__}")
         return 0
     command, *rest = arguments
+    if command not in SHARED and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        alone = f"nerfkit {command} runs in one process: start it without torchrun"
+        return _fail(alone) if os.environ.get("RANK") == "0" else 2
     if command not in COMMANDS:
         near = difflib.get_close_matches(command, COMMANDS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there is: {', '.join(COMMANDS)}"
@@ -147,6 +151,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         return _fail(_describe(error))
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or "t allocate memory" in str(error)):
+            raise
+        return _fail("not enough memory: fewer --samples, or a larger --downscale, take less")
     except KeyboardInterrupt as interrupt:
         kept = f": {interrupt}" if str(interrupt) else ""
         print(f"nerfkit: interrupted{kept}", file=sys.stderr)

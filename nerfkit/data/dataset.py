@@ -80,6 +80,8 @@ def load_dataset(
         raise NerfkitError(f"{root}: no images are listed in it")
     _hold_out(listing.views)
     views = _choose(root, listing.views, splits)
+    if not views:
+        raise NerfkitError(f"{root}: no view belongs to a split")
     factor = max(1, downscale // listing.reduced)
     cameras = cameras_of(views)
     reduced = cameras.resized(factor) if factor > 1 else cameras

@@ -32,6 +32,7 @@ BAD_IMAGE = (
     zlib.error,
     subprocess.SubprocessError,
     Image.DecompressionBombError,
+    *(ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError),
 )
 T = TypeVar("T")
 R = TypeVar("R")

@@ -140,7 +140,8 @@ def _focal(size: float, angle: float | None) -> float | None:
     if angle is None:
         return None
     # an angle of 180 degrees or more gives a focal length <= 0, which check_cameras refuses
-    return 0.5 * size / math.tan(0.5 * angle) if angle else math.inf
+    tangent = math.tan(0.5 * angle) if math.isfinite(angle) else 0.0
+    return 0.5 * size / tangent if tangent else math.inf
 
 
 def _lens(frame: dict, meta: dict, source: str) -> tuple[str, tuple[float, ...]]:

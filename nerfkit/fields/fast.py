@@ -26,7 +26,6 @@ from nerfkit.fields.bakeable import Source, corners_around
 from nerfkit.fields.ndc import NDC_UNBAKED, Ndc, Path
 from nerfkit.fields.unbounded import Unbounded
 from nerfkit.fields.vertices import BRICK, Vertices
-from nerfkit.kernels import _native
 from nerfkit.kernels.encodings import spherical_harmonics
 from nerfkit.kernels.first_hit import Occupancy, first_hit
 from nerfkit.kernels.fused_mlp import fused_mlp
@@ -41,7 +40,9 @@ from nerfkit.kernels.fused_render import (
 from nerfkit.kernels.fused_render.reference import unpack
 from nerfkit.kernels.level_sum import level_sum_
 from nerfkit.kernels.ray_pieces import Pieces
+from nerfkit.memory import large_zeros
 from nerfkit.octree import Octree
+from nerfkit.ranks import ALONE, Team
 
 # Steps of a rendering are no longer than this, in finest voxels; a fit, which shifts its samples at
 # random, does with longer ones.
@@ -129,6 +130,7 @@ class FastField:
         features: [V, 16], each level's own.
         network: [P], per layer weights [out, in] row by row, then biases.
         summed: [V], holds at the finest vertices the density summed over the levels.
+        team: the ranks that share the tables; what is done once a node is done by one of them.
     """
 
     def __init__(
@@ -144,6 +146,7 @@ class FastField:
         self.grid = RenderGrid.of(octree, vertices)
         self._nodes = Occupancy.of(octree.above(HIT_DEPTH))
         self.density, self.features, self.network = density, features, network
+        self.team = ALONE
         self.summed = large_zeros(len(vertices), device=octree.device)
         self.sum_levels()
 
@@ -196,8 +199,21 @@ class FastField:
 
     def sum_levels(self) -> None:
         """Bring `summed` up to date with `density`."""
-        self.summed.copy_(self.density)
-        level_sum_(self.summed, self.vertices)
+        if self.team.leads_node:
+            self.summed.copy_(self.density)
+            level_sum_(self.summed, self.vertices)
+        self.team.barrier()
+
+    def share(self, team: Team) -> None:
+        """Move the tables to where all ranks of the node have them."""
+        self.team = team
+        for name in ("density", "features", "summed"):
+            values = getattr(self, name)
+            table = team.zeros(*values.shape)
+            if team.leads_node:
+                table.copy_(values)
+            setattr(self, name, table)
+        team.barrier()
 
     def relayout(self, octree: Octree, depths: list[int]) -> None:
         """Keep the leaves of `octree`, with levels at `depths`.
@@ -207,12 +223,12 @@ class FastField:
         """
         old, layout = self.vertices, Vertices.of(octree, depths)
         self.summed = torch.empty(0)  # freed before the field exists twice
-        self.density = move(layout, old, self.density)
-        self.features = move(layout, old, self.features)
+        self.density = move(layout, old, self.density, self.team)
+        self.features = move(layout, old, self.features, self.team)
         self.octree, self.vertices = octree, layout
         self.grid = RenderGrid.of(octree, layout)
         self._nodes = Occupancy.of(octree.above(HIT_DEPTH))
-        self.summed = large_zeros(len(layout), device=octree.device)
+        self.summed = self.team.zeros(len(layout), device=octree.device)
         self.sum_levels()
 
     def hits(self, origins: Tensor, directions: Tensor) -> Tensor:
@@ -317,16 +333,10 @@ def source_of(field: FastField) -> Source:
     )
 
 
-def large_zeros(*shape: int, device: torch.device) -> Tensor:
-    """Zeros; on the CPU in huge pages, which random access misses the TLB less in."""
-    tensor = torch.empty(shape, device=device)
-    if device.type == "cpu":
-        _native.advise_huge(tensor)
-    return tensor.zero_()
-
-
-def move(layout: Vertices, old: Vertices, values: Tensor) -> Tensor:
-    """`values` [V, ...] from one layout to another, into huge pages; zeros where new."""
-    out = large_zeros(len(layout), *values.shape[1:], device=values.device)
-    layout.transfer_into(old, values, out)
+def move(layout: Vertices, old: Vertices, values: Tensor, team: Team = ALONE) -> Tensor:
+    """`values` [V, ...] from one layout to another, into a new table; zeros where new."""
+    out = team.zeros(len(layout), *values.shape[1:], device=values.device)
+    if team.leads_node:
+        layout.transfer_into(old, values, out)
+    team.barrier()
     return out

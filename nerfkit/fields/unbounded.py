@@ -7,6 +7,7 @@ corners between the slabs stay empty.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,8 +33,11 @@ class Unbounded:
         """What `dataclasses.asdict` made of one; TypeError or ValueError where it is none."""
         if values is None:
             return None
-        x, y, z = values["center"]
-        return Unbounded((float(x), float(y), float(z)), float(values["half"]))
+        x, y, z = map(float, values["center"])
+        half = float(values["half"])
+        if not all(map(math.isfinite, (x, y, z, half))) or not half > 0:
+            raise ValueError("unbounded is no cube")
+        return Unbounded((x, y, z), half)
 
     def pieces(
         self, origins: Tensor, directions: Tensor, near: float, backend: str | None = None

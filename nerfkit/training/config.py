@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -242,13 +243,36 @@ class FitConfig:
         own = {"data", "output", "minutes", "steps", "resume"}
         names = {f.name for f in dataclasses.fields(FitConfig)} - own
         values = {name: stored[name] for name in names if name in stored}
-        if values.get("hidden") is not None:
+        if isinstance(values.get("hidden"), list):
             values["hidden"] = tuple(values["hidden"])
         for name in own:
             values[name] = getattr(self, name)
         if self.minutes is None and self.steps is None:
             values["minutes"], values["steps"] = stored.get("minutes"), stored.get("steps")
-        return FitConfig(**values)
+        kinds = typing.get_type_hints(FitConfig)
+        for name, value in values.items():
+            if name not in ("data", "output") and not _is_a(kinds[name], value):
+                raise NerfkitError(
+                    f"config.json: {name} cannot be {value!r:.40}; restore it or fit again"
+                )
+        config = FitConfig(**values)
+        try:
+            config.check()
+        except TypeError as error:
+            raise NerfkitError(f"config.json: {error}; restore it or fit again") from error
+        return config
+
+
+def _is_a(kind: Any, value: Any) -> bool:
+    """Whether a value that JSON can hold is one of a type of the options."""
+    if typing.get_origin(kind) is Literal:
+        return isinstance(value, str) and value in typing.get_args(kind)
+    if typing.get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(type(each) is int for each in value)
+    if kind is float:
+        return type(value) in (int, float)
+    parts = typing.get_args(kind)
+    return any(_is_a(part, value) for part in parts) if parts else type(value) is kind
 
 
 def data_folder(path: Path) -> Path:

@@ -19,6 +19,7 @@ from torch import Tensor
 from nerfkit.cameras import Cameras
 from nerfkit.device import CPU
 from nerfkit.errors import NerfkitError
+from nerfkit.ranks import ALONE, Team
 
 MEMORY = 0.99  # of the sums, a step
 PRIOR = 0.01  # variance of colours that a view must show for its own gain to count half
@@ -43,11 +44,17 @@ class Exposure:
         """Colours of photographs [R, 3], of views [R], as colours of the scene."""
         return (colors - self.offsets[views]) / self.gains[views]
 
-    def learn(self, views: Tensor, photographed: Tensor, rendered: Tensor) -> None:
-        """Take colours [R, 3] of photographs and what was rendered for them into account."""
+    def learn(
+        self, views: Tensor, photographed: Tensor, rendered: Tensor, team: Team = ALONE
+    ) -> None:
+        """Take colours [R, 3] of photographs and what was rendered for them into account.
+
+        Each rank of the `team` has rays of its own.
+        """
         columns = [torch.ones_like(rendered), rendered, photographed]
         columns += [rendered**2, rendered * photographed]
-        self._sums.mul_(MEMORY).index_add_(0, views, torch.stack(columns, 2))
+        fresh = torch.zeros_like(self._sums).index_add_(0, views, torch.stack(columns, 2))
+        self._sums.mul_(MEMORY).add_(team.sum_(fresh))
         self._solve()
 
     def predicted(self, given: Cameras, camera: Cameras) -> tuple[Tensor, Tensor]:
@@ -78,7 +85,7 @@ class Exposure:
         """What `memory` gave."""
         for name, mine in (("gains", self.gains), ("offsets", self.offsets)):
             stored = torch.tensor(values[name])
-            if stored.shape != mine.shape:
+            if stored.shape != mine.shape or not bool(stored.isfinite().all()):
                 raise NerfkitError(f"the run's {name} are those of {len(stored)} photographs")
             mine.copy_(stored)
 

@@ -19,8 +19,10 @@ from nerfkit.fields.fast import FastField, FieldShape
 from nerfkit.fields.ndc import Ndc
 from nerfkit.fields.unbounded import Unbounded
 from nerfkit.fields.vertices import Vertices
-from nerfkit.kernels.fused_render import FEATURES, GPU_LAYERS, GPU_UNITS
+from nerfkit.kernels.fused_mlp.cpu import MAX_LAYERS, MAX_WIDTH
+from nerfkit.kernels.fused_render import FEATURES, GPU_LAYERS, GPU_UNITS, MAX_BANDS
 from nerfkit.octree import Octree
+from nerfkit.ranks import ALONE, Team
 from nerfkit.training.config import FitConfig
 from nerfkit.training.exposure import Exposure
 from nerfkit.training.hull import Scene, focus_of
@@ -30,7 +32,7 @@ from nerfkit.training.optimiser import MOMENTS, NETWORK_MOMENTS, Optimiser, Rate
 from nerfkit.training.pixels import Pixels
 from nerfkit.training.poses import Poses, rate_at
 from nerfkit.training.schedule import SUBDIVISIONS, divisions, prune_due, rate_factor
-from nerfkit.training.stored import DEEPEST, Stored
+from nerfkit.training.stored import DEEPEST, LARGEST, UNREADABLE, Stored, in_range, whole
 
 # sigma of a field is this times softplus(d + bias) over the edge of the scene's cube.
 DENSITY_GAIN = 500.0
@@ -78,7 +80,7 @@ class FastLearner:
         first_depth: int,
         samples_per_ray: float,
     ) -> None:
-        self.config, self.optimiser = config, optimiser
+        self.config, self.optimiser, self.team = config, optimiser, optimiser.team
         self.first_depth, self.samples_per_ray = first_depth, samples_per_ray
         octree = optimiser.field.octree
         finest = _finest_depth(config, octree, optimiser.field.shape, cameras)
@@ -99,10 +101,15 @@ class FastLearner:
 
     @classmethod
     def create(
-        cls, config: FitConfig, scene: Scene, cameras: Cameras, generator: torch.Generator
+        cls,
+        config: FitConfig,
+        scene: Scene,
+        cameras: Cameras,
+        generator: torch.Generator,
+        team: Team = ALONE,
     ) -> FastLearner:
         octree, shape, depths = _first_layout(config, scene, cameras)
-        optimiser = Optimiser(FastField.create(shape, octree, depths, generator))
+        optimiser = Optimiser(FastField.create(shape, octree, depths, generator), team)
         return cls(config, cameras, optimiser, octree.depth, FIRST_SAMPLES_PER_RAY)
 
     @classmethod
@@ -111,14 +118,21 @@ class FastLearner:
             values = stored.json("shape")
             ndc, hidden = Ndc.from_json(values.pop("ndc", None)), tuple(values.pop("hidden"))
             unbounded = Unbounded.from_json(values.pop("unbounded", None))
+            whole(values, 1, MAX_BANDS, "bands")
+            whole(dict(enumerate(hidden)), 1, MAX_WIDTH, *range(len(hidden)))
+            in_range(values, 1e-3, 1e3, "step_voxels")
+            in_range(values, 0, LARGEST, "density_scale", "near")
+            in_range(values, -LARGEST, LARGEST, "density_bias")
+            if len(hidden) >= MAX_LAYERS:
+                raise ValueError(f"{len(hidden)} hidden layers")
             shape = FieldShape(hidden=hidden, ndc=ndc, unbounded=unbounded, **values)
-        except (KeyError, TypeError, ValueError) as error:
+        except UNREADABLE as error:
             raise stored.unreadable(error) from error
         box_min = stored.take("octree_box_min", (3,), torch.float32)
         size = float(stored.take("octree_size", (1,), torch.float64))
         depths = stored.take("depths", (None,), torch.int64).tolist()
-        in_range = 0 <= depths[0] and depths[-1] <= DEEPEST
-        if depths != list(range(depths[0], depths[-1] + 1)) or not in_range:
+        consecutive = depths == [depths[0] + i for i in range(len(depths))]
+        if not consecutive or depths[0] < 0 or depths[-1] > DEEPEST:
             raise stored.foreign(f"levels at depths {depths}")
         octree = stored.take_octree("octree_codes", box_min, size, depths[-1])
         vertices = Vertices.of(octree, depths)
@@ -135,13 +149,17 @@ class FastLearner:
         field: FastField,
         companion: Stored,
         memory: dict[str, Any],
+        team: Team = ALONE,
     ) -> FastLearner:
-        optimiser = Optimiser(field)
+        optimiser = Optimiser(field, team)
         for name, moment in optimiser.moments.items():
             dtype = torch.bfloat16 if name in MOMENTS else torch.float32
             moment.copy_(companion.take(name, tuple(moment.shape), dtype))
         weights = optimiser.max_weights
         weights.copy_(companion.take("max_weights", tuple(weights.shape), torch.float16))
+        team.barrier()  # all ranks have written the same into the tables they share
+        whole(memory, 0, DEEPEST, "first_depth")
+        in_range(memory, 0, LARGEST, "samples_per_ray")
         learner = cls(
             config,
             cameras,
@@ -167,8 +185,8 @@ class FastLearner:
         samples = config.samples or (GPU_SAMPLES if on_gpu else config.samples_a_step)
         wanted = int(samples / max(self.samples_per_ray, 1.0))
         n_rays = min(MOST_RAYS, max(FEWEST_RAYS, wanted)) // 64 * 64
-        batch = pixels.draw(n_rays, generator)
-        n_rays = len(batch.origins)
+        batch = pixels.draw(n_rays, generator, self.team)
+        n_rays = batch.n_all
         photographed = batch.colors
         if config.exposure and not pixels.has_alpha:
             batch = batch._replace(colors=self.exposure.of_scene(batch.views, photographed))
@@ -182,8 +200,8 @@ class FastLearner:
         fitted = self.optimiser.step(
             batch,
             # A new colour at each ray: what is transparent must be so before any background.
-            torch.rand(n_rays, 3, generator=generator, device=pixels.device),
-            torch.rand(n_rays, generator=generator, device=pixels.device),
+            torch.rand(n_rays, 3, generator=generator, device=pixels.device)[batch.share],
+            torch.rand(n_rays, generator=generator, device=pixels.device)[batch.share],
             rates,
             number,
             config.least_light,
@@ -194,13 +212,14 @@ class FastLearner:
             depth_weight=config.depth_weight,
             with_rays=self.poses is not None,
         )
+        team = self.team
         if self.poses is not None:
             gradient = self.optimiser.ray_gradient
-            self.poses.step(batch.views, batch.directions, gradient, rate_at(progress))
+            self.poses.step(batch.views, batch.directions, gradient, rate_at(progress), team)
             self.poses.hold_mean()
         if config.exposure and not pixels.has_alpha and progress >= EXPOSURES_FROM:
-            self.exposure.learn(batch.views, photographed, fitted.colors)
-        stepped = self.figures.of(fitted)
+            self.exposure.learn(batch.views, photographed, fitted.colors, team)
+        stepped = self.figures.of(fitted, n_rays, team)
         now = stepped.n_samples / max(stepped.n_rays, 1)
         self.samples_per_ray = 0.8 * self.samples_per_ray + 0.2 * now
         return stepped
@@ -209,8 +228,19 @@ class FastLearner:
         """Empty the voxels that weigh nothing; divide the rest where that is due."""
         if not prune_due(number) and number not in SUBDIVISIONS:
             return False
+        weights = self.team.max_nodes_(self.optimiser.leaf_weights())
+        keep, divide = self.team.from_leader(lambda: self._kept(number, weights, say))
+        octree, depths = self.field.octree.keep(keep), self.field.depths
+        if divide:
+            octree, depths = octree.subdivide(), [*depths, octree.depth + 1]
+        self.optimiser.relayout(octree, depths)
+        return True
+
+    def _kept(
+        self, number: int, weights: Tensor, say: Callable[[str], None]
+    ) -> tuple[Tensor, bool]:
+        """Leaves to keep after step `number`, and whether these are to be divided."""
         octree = self.field.octree
-        weights = self.optimiser.leaf_weights()
         keep = weights > self.config.least_weight
         if int(keep.sum()) < min(FEWEST_LEAVES, len(octree)):
             keep[weights.topk(min(FEWEST_LEAVES, len(octree))).indices] = True
@@ -221,21 +251,13 @@ class FastLearner:
                     "the camera poses and the background right?"
                 )
         keep = octree.dilate(keep)
-        depths = self.field.depths
-        wanted = min(self.finest, self.first_depth + divisions(number))
-        if octree.depth < wanted:
-            shape = self.field.shape
-            open_space = shape.ndc is not None or shape.unbounded is not None
-            most = LEFT_OUT_WEIGHT_OPEN if open_space else LEFT_OUT_WEIGHT
-            keep, fits = _room_to_divide(keep, weights, most)
-            octree = octree.keep(keep)
-            if fits:
-                octree = octree.subdivide()
-                depths = [*depths, octree.depth]
-        else:
-            octree = octree.keep(keep)
-        self.optimiser.relayout(octree, depths)
-        return True
+        if octree.depth >= min(self.finest, self.first_depth + divisions(number)):
+            return keep, False
+        shape = self.field.shape
+        open_space = shape.ndc is not None or shape.unbounded is not None
+        return _room_to_divide(
+            keep, weights, LEFT_OUT_WEIGHT_OPEN if open_space else LEFT_OUT_WEIGHT
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         field = self.field

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nerfkit.data import Dataset
 from nerfkit.device import CPU
+from nerfkit.ranks import ALONE, Team
 from nerfkit.training.sparse import Anchors
 
 BLOCK = 4
@@ -22,7 +23,7 @@ LOW_BITS = (1 << ROW_BITS) - 1
 
 
 class Batch(NamedTuple):
-    """Rays and what they should see."""
+    """Rays of one rank and what they should see."""
 
     origins: Tensor  # [R, 3]
     directions: Tensor  # [R, 3] unit
@@ -30,6 +31,8 @@ class Batch(NamedTuple):
     alphas: Tensor  # [R, 1]
     views: Tensor | None = None  # [R] int64
     depths: Tensor | None = None  # [R] along the rays, 0 where not known
+    n_all: int = 0  # rays of all ranks
+    share: slice = slice(None)  # of all of them, these
 
 
 class Pixels:
@@ -90,27 +93,28 @@ class Pixels:
         total = sum(part.double().sum(0) for part in self.colors.split(1 << 20))
         return (total[:3] / len(self.colors) / self.full).float().cpu()
 
-    def keep_hit(self, hits: Callable[[Tensor, Tensor], Tensor]) -> None:
+    def keep_hit(self, hits: Callable[[Tensor, Tensor], Tensor], team: Team = ALONE) -> None:
         """Keep the blocks whose rays, or those of a block beside them, meet something.
 
         Args:
             hits: from origins and directions [R, 3] to [R] bool.
+            team: who share the work, each with all the pixels.
         """
         owners = self.blocks >> VIEW_BITS
         views = torch.arange(len(self) + 1, device=self.device)
         bounds = torch.searchsorted(owners, views).tolist()
-        kept = []
-        for k in range(len(self)):
-            blocks = self.blocks[bounds[k] : bounds[k + 1]]
-            kept.append(blocks[self._hit(k, blocks, hits)])
-        kept = torch.cat(kept)
+        flags = torch.zeros(len(self.blocks), dtype=torch.uint8, device=self.device)
+        for k in range(team.rank, len(self), team.size):
+            own = slice(bounds[k], bounds[k + 1])
+            flags[own] = self._hit(k, self.blocks[own], hits).to(torch.uint8)
+        kept = self.blocks[team.sum_(flags).bool()]
         if len(kept):  # with nothing to look at, the old list is the better one
             self.blocks = kept
 
-    def draw(self, n_rays: int, generator: torch.Generator) -> Batch:
+    def draw(self, n_rays: int, generator: torch.Generator, team: Team = ALONE) -> Batch:
         """Random pixels of random blocks; slightly fewer than `n_rays` where masks ignore some.
 
-        `generator` must be one of `device`.
+        `generator` must be one of `device`. All ranks draw the same ones, and each gets its share.
         """
         on = {"generator": generator, "device": self.device}
         place = torch.randint(len(self.blocks), (n_rays,), **on)
@@ -137,13 +141,17 @@ class Pixels:
             good = self.used[row]
             view, x, y, row = view[good], x[good], y[good], row[good]
             axial = None if axial is None else axial[good]
+        n_all, share = len(row), team.share(len(row))
+        view, x, y, row = view[share], x[share], y[share], row[share]
+        axial = None if axial is None else axial[share]
         rays = self.cameras.rays(view, torch.stack([x, y], 1).float().add_(0.5))
         values = self.packed[row].view(-1, 1).view(self.colors.dtype).float().mul_(1 / self.full)
         depths = None
         if axial is not None:
             backward = self.cameras.c2w[view.cpu(), :, 2].to(rays.directions)
             depths = axial / -(rays.directions * backward).sum(1).clamp_max(-1e-3)
-        return Batch(rays.origins, rays.directions, values[:, :3], values[:, 3:], view, depths)
+        colors, alphas = values[:, :3], values[:, 3:]
+        return Batch(rays.origins, rays.directions, colors, alphas, view, depths, n_all, share)
 
     def _all_blocks(self, view: int) -> Tensor:
         """Blocks of one view with at least one pixel that counts, in reading order."""

@@ -20,6 +20,7 @@ from nerfkit.cameras import Cameras
 from nerfkit.errors import NerfkitError
 from nerfkit.fields.fast import RENDER_STEP, FastField
 from nerfkit.kernels.fused_render import fit_rays
+from nerfkit.ranks import ALONE, Team
 
 BETAS, EPS = (0.9, 0.99), 1e-15
 FIRST_RATE, LAST_RATE = 2e-3, 2e-5  # radians, and parts of the reach
@@ -47,7 +48,14 @@ class Poses:
         turned = (self.turns[views] @ directions[:, :, None])[:, :, 0]
         return [origins + self.shifts[views], turned]
 
-    def step(self, views: Tensor, directions: Tensor, gradient: Tensor, rate: float) -> None:
+    def step(
+        self,
+        views: Tensor,
+        directions: Tensor,
+        gradient: Tensor,
+        rate: float,
+        team: Team = ALONE,
+    ) -> None:
         """One step of Adam.
 
         Args:
@@ -55,12 +63,14 @@ class Poses:
             directions: [R, 3], corrected.
             gradient: [R, 6] of corrected origins and directions.
             rate: in radians, and parts of the reach.
+            team: each rank has rays of its own.
         """
         self._steps += 1
         turning = torch.linalg.cross(directions, gradient[:, 3:])
         total = torch.zeros_like(self._mean)
         total.index_add_(0, views, torch.cat([turning, gradient[:, :3] * self.reach], 1))
         total[~total.isfinite()] = 0
+        team.sum_(total)
         self._mean.lerp_(total, 1 - BETAS[0])
         self._square.lerp_(total**2, 1 - BETAS[1])
         mean = self._mean / (1 - BETAS[0] ** self._steps)
@@ -91,7 +101,9 @@ class Poses:
         """What `memory` gave; the moments begin anew."""
         poses = Poses(n_views, float(values["reach"]))
         poses.turns, poses.shifts = torch.tensor(values["turns"]), torch.tensor(values["shifts"])
-        if len(poses.turns) != n_views:
+        sizes = poses.turns.shape, poses.shifts.shape
+        finite = bool(poses.turns.isfinite().all()) and bool(poses.shifts.isfinite().all())
+        if sizes != ((n_views, 3, 3), (n_views, 3)) or not finite:
             raise NerfkitError(f"the run has poses of {len(poses.turns)} photographs")
         return poses
 
