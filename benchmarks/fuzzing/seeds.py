@@ -126,6 +126,8 @@ def _runs(folder: Path, data: Path) -> list[Loader]:
     for preset, options in small.items():
         run = folder / f"run-{preset}"
         fit(FitConfig(data=data, output=run, preset=preset, steps=3, **options))
+        if preset == "fast":
+            _shrink(run)
         found.append(Loader(f"checkpoint {preset}", run, "*.safetensors", _resume))
     run = folder / "run-fast"
     found.append(Loader("run config", run, "c*.json", _configured))
@@ -179,6 +181,17 @@ def _resume(folder: Path) -> None:
     checkpoint.load_field(folder)
     cameras = Run.load(folder).train_cameras
     checkpoint.load_learner(folder, config, cameras, CPU)
+
+
+def _shrink(folder: Path) -> None:
+    """Keep a few voxels of a run of the default field: files of kilobytes, not megabytes."""
+    config = FitConfig(Path(), folder).with_stored(read_json(folder / "config.json"))
+    cameras = Run.load(folder).train_cameras
+    learner, state, _ = checkpoint.load_learner(folder, config, cameras, CPU)
+    octree = learner.field.octree
+    keep = torch.arange(len(octree)) % (len(octree) // 50) == 0
+    learner.optimiser.relayout(octree.keep(keep), learner.field.depths)
+    checkpoint.save(folder, learner, torch.Generator(), state)
 
 
 def _configured(folder: Path) -> None:
