@@ -31,7 +31,7 @@ class Case:
             backward one.
         traffic: bytes that `run` cannot avoid to move; by default its inputs and outputs. Given for
             tables that are looked up at few places.
-        gathers: look-ups of 64 bytes in a table, in a forward pass.
+        gathers: different records of 64 bytes looked up in a table, in a forward pass.
         backends: which are measured if they can run, the one that the others must agree with first.
         half: backends that multiply matrices in 16 bits.
         curve, axis, x: the curve, what runs along it and where on it this is; by default those of

@@ -18,6 +18,7 @@ class Effort:
         depth, fit_depth: of the octrees of the kernels, and of the fused renderer at its largest.
         step_rays: batches of a fit's step.
         scene: pixels along an edge, training views and steps of the scene that is fitted.
+        baked_views: training views that it is baked for.
         fits: limits of the fits of the curve of quality, by the options of `nerfkit fit`.
         seeds: fits of each limit.
         frames: edges of rendered frames.
@@ -32,6 +33,7 @@ class Effort:
     fit_depth: int
     step_rays: tuple[int, ...]
     scene: tuple[int, int, int]
+    baked_views: int
     fits: tuple[dict[str, float], ...]
     seeds: int
     frames: tuple[int, ...]
@@ -61,6 +63,7 @@ FULL = Effort(
     fit_depth=8,
     step_rays=(1024, 8192),
     scene=(200, 24, 300),
+    baked_views=24,
     fits=tuple({"minutes": seconds / 60} for seconds in (4, 8, 16, 32)),
     seeds=2,
     frames=(100, 200, 400, 800),
@@ -73,15 +76,16 @@ FULL = Effort(
 QUICK = Effort(
     seconds=0.0,
     fewest=2,
-    rays=(64, 256),
+    rays=(64,),
     depth=5,
     fit_depth=5,
     step_rays=(256,),
-    scene=(32, 6, 5),
-    fits=({"steps": 2}, {"steps": 5}),
+    scene=(16, 3, 2),
+    baked_views=1,
+    fits=({"steps": 1}, {"steps": 2}),
     seeds=1,
-    frames=(16, 32),
-    pictures=(24, 32),
+    frames=(8, 16),
+    pictures=(16, 24),
     memory_rays=(256,),
     growth_rays=(64, 256),
     growth_depths=(4, 5),

@@ -68,16 +68,17 @@ def fitted(data: Path, steps: int, place: torch.device) -> Fitted:
     return Fitted(field, run.field, pixels, pixels.cameras[0], background)
 
 
-def shaded_per_ray(
+def needed(
     field: FastField,
     origins: Tensor,
     directions: Tensor,
     step_voxels: float,
     early_stop: float,
     weight_min: float,
-) -> float:
-    """At how many samples of a ray [R, 3] a colour is evaluated, on average."""
+) -> tuple[int, int]:
+    """At how many samples of rays [R, 3] a colour is evaluated, and records looked up for them."""
     path = field.path(origins, directions)
+    touched = torch.zeros_like(field.density, dtype=torch.uint8)
     counted = fit_rays(
         *(*path[:2], torch.zeros_like(origins), field.grid, field.summed, field.features),
         *(field.network, field.shape.widths),
@@ -85,12 +86,12 @@ def shaded_per_ray(
         grad_density=torch.zeros_like(field.density),
         grad_features=torch.zeros_like(field.features),
         grad_mlp=torch.zeros_like(field.network),
-        features_touched=torch.zeros_like(field.density, dtype=torch.uint8),
+        features_touched=touched,
         early_stop=early_stop,
         weight_min=weight_min,
         **field.sampling(step_voxels),
     )
-    return int(counted.n_shaded) / len(origins)
+    return int(counted.n_shaded), int(touched.sum())
 
 
 @contextlib.contextmanager

@@ -14,7 +14,8 @@ class Work:
     Attributes:
         bytes: read once and written once.
         flops: float operations of its matrix products, 2 for a multiplication and addition.
-        gathers: look-ups of 64 bytes anywhere in a table.
+        gathers: different records of 64 bytes that are looked up in a table, each counted once,
+            for the next look-up may find it in a cache.
     """
 
     bytes: float = 0.0

@@ -21,9 +21,10 @@ def cases(subject: Subject, n_rays: int) -> Iterator[Case]:
     """`render_rays`, and `fit_rays` with the mean squared error of the rays as its loss."""
     inputs = _inputs(subject, n_rays)
     # of copies: what is added to the gradients here is not what is measured
-    shaded = int(_fit(subject, None, **{k: v.clone() for k, v in inputs.items()}).n_shaded)
+    copies = {name: values.clone() for name, values in inputs.items()}
+    shaded = int(_fit(subject, None, **copies).n_shaded)
     flops = 2.0 * shaded * sum(i * o for i, o in itertools.pairwise(subject.widths))
-    gathers = shaded * 8 * len(subject.vertices.resolutions)
+    gathers = int(copies["features_touched"].sum())
     size = f"{n_rays} rays, {subject.octree.resolution}^3"
 
     def render(b: str, origins: Tensor, directions: Tensor, density, features, mlp):

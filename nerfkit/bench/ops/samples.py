@@ -68,13 +68,15 @@ def _encodings(directions: Tensor, points: Tensor) -> Iterator[Case]:
 def _look_ups(subject: Subject, points: Tensor) -> Case:
     n, levels = len(points), len(subject.vertices.resolutions)
     points = torch.nn.functional.normalize(points - 0.5, dim=1) * RADIUS
+    leaf = subject.features.detach().requires_grad_()
+    (touched,) = torch.autograd.grad(voxel_features(points, subject.grid, leaf).sum(), leaf)
     return Case(
         *("voxel_features", "voxel_features", f"{n} samples, {levels} levels of 16"),
         *(n, "samples", {"points": points, "values": subject.features}),
         lambda b, points, values: voxel_features(points, subject.grid, values, backend=b),
         wanted=("values",),
         traffic=n * 4 * (3 + 16),
-        gathers=n * levels * 8,
+        gathers=int(touched.any(1).sum()),
     )
 
 

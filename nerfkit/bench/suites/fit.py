@@ -14,7 +14,7 @@ import torch
 from nerfkit.bench.case import Case
 from nerfkit.bench.context import Context
 from nerfkit.bench.figure import Figure
-from nerfkit.bench.scene import Fitted, backend_is, fitted, images
+from nerfkit.bench.scene import Fitted, backend_is, fitted, images, needed
 from nerfkit.evaluate import evaluate
 from nerfkit.files import read_json
 from nerfkit.kernels import _native
@@ -87,7 +87,8 @@ def _step(context: Context, scene: Fitted, n_rays: int) -> Case:
         with backend_is(backend):
             return (step(**inputs).squared_errors,)
 
-    shaded = int(step(background, jitter).n_shaded)
+    rays = batch.origins, batch.directions
+    shaded, records = needed(field, *rays, field.shape.step_voxels, STOP, WEIGHT)
     smallest = n_rays == context.effort.step_rays[0]
     flops = 3 * 2.0 * shaded * sum(i * o for i, o in itertools.pairwise(field.shape.widths))
     return Case(
@@ -96,5 +97,5 @@ def _step(context: Context, scene: Fitted, n_rays: int) -> Case:
         backends=("reference", context.native) if smallest else (context.native,),
         flops=flops,
         traffic=2 * count * RAY_BYTES,
-        gathers=3 * shaded * 8 * len(field.depths),
+        gathers=3 * records,
     )

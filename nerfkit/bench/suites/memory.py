@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import torch
 
 from nerfkit.bench import peak
+from nerfkit.bench.calls import CALLS
 from nerfkit.bench.context import Context
 from nerfkit.bench.figure import Figure
 from nerfkit.kernels import _native
@@ -20,19 +21,22 @@ GRAIN = 4 << 20  # bytes that pages and an allocator's habits add or spare
 
 
 def figures(context: Context) -> Iterator[Figure]:
-    depth = context.effort.depth
-    for name in peak.NAMES:
-        for n_rays in context.effort.memory_rays:
-            for backend in dict.fromkeys(("reference", context.native)):
-                context.say(f"memory of {name}, {n_rays} rays, {backend}")
-                taken = peak.measure(name, n_rays, depth, backend, context.place)
-                yield _figure(context, name, n_rays, backend, taken)
+    effort = context.effort
+    jobs = [
+        peak.Job(name, n_rays, effort.depth, backend)
+        for name in CALLS
+        for n_rays in effort.memory_rays
+        for backend in dict.fromkeys(("reference", context.native))
+    ]
+    context.say(f"memory of {', '.join(CALLS)}")
+    for job, taken in zip(jobs, peak.measure(jobs, context.place), strict=True):
+        yield _figure(context, job, taken)
 
 
-def _figure(context: Context, name: str, n_rays: int, backend: str, taken: int) -> Figure:
-    size = f"{n_rays} rays, {1 << context.effort.depth}^3"
+def _figure(context: Context, job: peak.Job, taken: int) -> Figure:
+    size = f"{job.n_rays} rays, {1 << job.depth}^3"
     return Figure(
-        *(context.suite, name, size, backend, "peak", _native.num_threads()),
+        *(context.suite, job.name, size, job.backend, "peak", _native.num_threads()),
         unit="B",
         value=taken,
         low=max(0, taken - GRAIN),
@@ -40,9 +44,9 @@ def _figure(context: Context, name: str, n_rays: int, backend: str, taken: int) 
         repeats=1,
         ceiling="memory",
         share=taken / total_memory(context.place),
-        curve=f"memory of {name}",
+        curve=job.name,
         axis="rays",
-        x=n_rays,
+        x=job.n_rays,
     )
 
 

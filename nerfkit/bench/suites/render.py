@@ -11,7 +11,7 @@ from nerfkit.baking import bake
 from nerfkit.bench.case import Case
 from nerfkit.bench.context import Context
 from nerfkit.bench.figure import Figure
-from nerfkit.bench.scene import Fitted, backend_is, fitted, images, shaded_per_ray
+from nerfkit.bench.scene import Fitted, backend_is, fitted, images, needed
 from nerfkit.cameras import Cameras
 from nerfkit.fields.fast import RENDER_STEP, RENDER_STOP, RENDER_WEIGHT, FastField
 from nerfkit.fields.field import Field
@@ -27,7 +27,8 @@ def figures(context: Context) -> Iterator[Figure]:
     with images(context.effort, context.data) as data:
         scene = fitted(data, context.effort.scene[2], context.place)
     context.say("baking")
-    baked = bake(scene.rendered, scene.pixels.cameras, scene.background)
+    views = scene.pixels.cameras[: context.effort.baked_views]
+    baked = bake(scene.rendered, views, scene.background)
     for side in context.effort.frames:
         # the reference takes long: at the smallest size alone
         smallest = side == context.effort.frames[0]
@@ -68,9 +69,9 @@ def _frame(
         with backend_is(backend):
             return render_frame(field, camera, background, ["rgb"])["rgb"]
 
-    shaded = 0.0
+    shaded, records = 0.0, 0
     if isinstance(field, FastField | Unstopped):
-        shaded = _shaded(scene, camera, getattr(field, "stop", RENDER_STOP))
+        shaded, records = _needed(scene, camera, getattr(field, "stop", RENDER_STOP))
     widths = scene.field.shape.widths
     return Case(
         *("fused_render", name, f"{side}x{side}", 1, "frames"),
@@ -78,20 +79,20 @@ def _frame(
         backends=backends,
         flops=2.0 * shaded * sum(i * o for i, o in itertools.pairwise(widths)),
         traffic=side**2 * COLOUR_BYTES,
-        gathers=shaded * 8,  # all levels are added up in the finest
+        gathers=records,
         curve="frames",
         axis="pixels along an edge",
         x=side,
     )
 
 
-def _shaded(scene: Fitted, camera: Cameras, early_stop: float) -> float:
-    """Samples of a frame with a colour, from those of some of its rays."""
+def _needed(scene: Fitted, camera: Cameras, early_stop: float) -> tuple[float, int]:
+    """Samples of a frame with a colour, from those of some of its rays; records these look up."""
     rays = frame_rays(camera)
     some = slice(None, None, max(1, min(COUNTED, len(rays.origins) // 64)))
     field, place = scene.field, scene.background.device
-    each = shaded_per_ray(
+    shaded, records = needed(
         *(field, rays.origins[some].to(place), rays.directions[some].to(place)),
         *(min(RENDER_STEP, field.shape.step_voxels), early_stop, RENDER_WEIGHT),
     )
-    return each * len(rays.origins)
+    return shaded * len(rays.origins) / len(rays.origins[some]), records
