@@ -131,8 +131,9 @@ setup(
         "rich>=13.7",
     ],
     extras_require={
-        "gpu": ["triton>=3.6; platform_system == 'Linux'"],  # torch for CUDA brings it along
+        "plot": ["matplotlib>=3.8"],
         "dev": [
+            "matplotlib>=3.8",
             "pytest>=8",
             "hypothesis>=6.100",
             "pytest-benchmark>=4",

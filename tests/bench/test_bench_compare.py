@@ -1,10 +1,10 @@
 """Verdicts: what noise explains is no regression, what it does not is one."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
-from conftest import rates
+from made_up_machine import rates
 
 from nerfkit import cli
 from nerfkit.bench import compare
@@ -68,7 +68,7 @@ def test_quality_is_better_when_it_is_more():
 
 
 def test_what_is_wrong_new_or_gone():
-    wrong = figure(1.0, wrong=True, value=None, low=None, high=None)
+    wrong = replace(figure(1.0), wrong=True, value=None, low=None, high=None)
     assert verdict(result(figure(1.0)), result(wrong)) == "wrong"
     assert verdict(result(wrong), result(figure(1.0))) == "added"
     assert verdict(result(), result(figure(1.0))) == "added"

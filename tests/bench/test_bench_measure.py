@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import rates
+from made_up_machine import rates
 
 from nerfkit.bench import gate, measure, ops, timing, work
 from nerfkit.bench.case import Case

@@ -24,7 +24,7 @@ def test_all_draw_the_same_rays_and_see_the_whole_scene(data):
     task = Task.load(data, 1, 1, CPU)
     first, again = (task.draw(32, task.start()) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
-    origins, directions, colours = first
+    colours = first[2]
     assert colours.min() >= 0 and colours.max() <= 1
     assert 0 <= task.near < task.far
     rays, places = task.test_rays(0)
