@@ -131,6 +131,7 @@ setup(
         "rich>=13.7",
     ],
     extras_require={
+        "gpu": ["triton>=3.6; platform_system == 'Linux'"],  # torch for CUDA brings it along
         "plot": ["matplotlib>=3.8"],
         "dev": [
             "matplotlib>=3.8",

@@ -21,9 +21,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from nerfkit import info, metrics
+from nerfkit import device, info, metrics
 from nerfkit.bench.ceilings import Ceilings
-from nerfkit.bench.context import best_place
 from nerfkit.bench.timing import synchronise
 from nerfkit.errors import NerfkitError
 
@@ -40,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--views", type=int, default=1, help="test views")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
-    place = best_place()
+    place = device.best()
     task = Task.load(options.data, options.downscale, options.views, place)
     rates = Ceilings(place, budget=0.5).at(torch.get_num_threads())
     rows = [beside(peer, task, options.seconds) for peer in PEERS]

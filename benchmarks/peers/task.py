@@ -55,19 +55,19 @@ class Task:
         corners = torch.cartesian_prod(*box.T.unbind(0))
         far = float(torch.cdist(centres, corners).max())
         cameras = dataset.cameras[test]
-        pixels = Pixels(dataset, train)
+        pixels = Pixels(dataset, train, place)
         return Task(data, downscale, place, seed, pixels, box, scene.near, far, cameras, images)
 
     def start(self) -> torch.Generator:
         """Random numbers, the same for every peer."""
         torch.manual_seed(self.seed)
-        return torch.Generator().manual_seed(self.seed)
+        return torch.Generator(self.place).manual_seed(self.seed)
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Origins, directions and colours of random training pixels."""
         batch = self.pixels.draw(count, generator)
         colours = torch.lerp(torch.ones_like(batch.colors), batch.colors, batch.alphas)
-        return tuple(x.to(self.place) for x in (batch.origins, batch.directions, colours))
+        return batch.origins, batch.directions, colours
 
     def test_rays(self, view: int) -> tuple[Rays, Tensor]:
         """Rays of a test view in blocks of 8x8 pixels, and the pixels' places in reading order."""

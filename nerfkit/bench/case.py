@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,6 +13,8 @@ from torch import Tensor
 from nerfkit.kernels import _backend
 
 from .work import Work
+
+KERNELS = _backend.BACKENDS
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Case:
     flops: float = 0.0
     traffic: float = math.nan
     gathers: float = 0.0
-    backends: tuple[str, ...] = field(default=_backend.BACKENDS)
+    backends: tuple[str, ...] = KERNELS
     half: tuple[str, ...] = ("gpu",)
     curve: str | None = None
     axis: str | None = None
@@ -58,11 +60,10 @@ class Case:
 
     def available(self) -> list[str]:
         """Backends that can run on the inputs' device, in their order."""
-        on_gpu = any(tensor.is_cuda for tensor in self.inputs.values())
-        elsewhere = "cpu" if on_gpu else "gpu"
-        kernels = [b for b in self.backends if b in _backend.BACKENDS and b != elsewhere]
-        there = {b for b in kernels if _backend.has(self.op, b)}
-        return [b for b in self.backends if b in there or b not in _backend.BACKENDS]
+        device = next(iter(self.inputs.values())).device
+        # Triton's interpreter, where it is on, is no backend to time
+        names = [b for b in self.backends if b != "gpu" or device.type == "cuda"]
+        return [b for b in names if b not in KERNELS or _backend.has(self.op, b, device)]
 
     def directions(self) -> tuple[str, ...]:
         """forward, and forward with backward where there are gradients."""

@@ -41,7 +41,7 @@ class Context:
     def native(self) -> str:
         """The fastest backend of the device that can run."""
         name = "gpu" if self.place.type == "cuda" else "cpu"
-        return name if _backend.has("fused_render", name) else "reference"
+        return name if _backend.has("fused_render", name, self.place) else "reference"
 
     def measure(self, case: Case, threads: int | None = None) -> Iterator[Figure]:
         """Figures of a case, by default with as many threads as the kernels use."""
@@ -51,9 +51,3 @@ class Context:
         yield from measure(
             *(self.suite, case, self.ceilings.at(count), effort.seconds, effort.fewest, count)
         )
-
-
-def best_place() -> torch.device:
-    """A GPU where there is one and kernels for it, else the processor."""
-    has_gpu = torch.cuda.is_available() and _backend.has("fused_render", "gpu")
-    return torch.device("cuda" if has_gpu else "cpu")

@@ -17,7 +17,7 @@ from nerfkit.files import atomic_write, write_json
 
 from . import compare, gate, ops, plots, tables
 from .ceilings import Ceilings
-from .context import Context, best_place
+from .context import Context
 from .curves import curves, growth
 from .effort import FULL, Effort
 from .figure import Figure
@@ -60,7 +60,7 @@ def bench(
             file.write("{}\n")
     if plot_folder is not None:
         plots.check(plot_folder)
-    place = best_place()
+    place = device.best()
     effort = effort.on(place)
     result: dict[str, Any] = {
         "suite": suite,

@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nerfkit import device
 from nerfkit.cameras import Cameras
 from nerfkit.data import load_dataset
 from nerfkit.evaluate import background_colour
@@ -58,11 +57,10 @@ def fitted(data: Path, steps: int, place: torch.device) -> Fitted:
         output = Path(folder) / "run"
         fit(FitConfig(data=data, output=output, steps=steps))
         field, _ = checkpoint.load_field(output)
-        run = Run.load(output)
-    if field.density.device.type != place.type:
-        field = field.to(place)
+        run = Run.load(output, place)
+    field = field.to(place)
     dataset = load_dataset(data, splits=("train",))
-    pixels = Pixels(dataset, dataset.splits["train"])
+    pixels = Pixels(dataset, dataset.splits["train"], place)
     pixels.keep_hit(field.hits)
     background = background_colour(run.config["background"]).to(place)
     return Fitted(field, run.field, pixels, pixels.cameras[0], background)

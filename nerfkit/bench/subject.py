@@ -91,20 +91,6 @@ class Subject:
     def place(self) -> torch.device:
         return self.density.device
 
-    def to(self, place: torch.device) -> Subject:
-        """The same on another device."""
-        if place.type == self.place.type:
-            return self
-        octree = self.octree.to(place)
-        vertices = Vertices.of(octree, [int(r).bit_length() - 1 for r in self.vertices.resolutions])
-        density, features, network = (
-            values.to(place) for values in (self.density, self.features, self.network)
-        )
-        return Subject(
-            *(octree, vertices, RenderGrid.of(octree, vertices), density, features),
-            *(self.widths, network, self.sampling),
-        )
-
     def field(self) -> FastField:
         """The ball as a field to fit or to render whole frames of."""
         shape = FieldShape(self.widths[1:-1], BANDS, DENSITY_SCALE, DENSITY_BIAS, 1.0, 0.0)

@@ -8,13 +8,12 @@ import torch
 
 from nerfkit.bench.case import Case
 from nerfkit.bench.subject import Subject, rays
+from nerfkit.device import CPU
 
-from . import fused, networks, rows, samples, tables, voxels
+from . import fused, networks, pictures, rows, samples, tables, voxels
 from .samples import SAMPLES_PER_RAY
 
 __all__ = ["SAMPLES_PER_RAY", "cases", "fused"]
-
-CPU = torch.device("cpu")
 
 
 def cases(n_rays: int, depth: int, place: torch.device = CPU) -> Iterator[Case]:
@@ -33,6 +32,7 @@ def cases(n_rays: int, depth: int, place: torch.device = CPU) -> Iterator[Case]:
     yield from networks.cases(n_rays, subject.octree)
     yield from tables.cases(subject)
     yield from rows.cases(both["directions"])
+    yield from pictures.cases(n_rays, place)
     few = {name: values[: max(1, n_rays // 4)] for name, values in both.items()}
     yield from voxels.baked(subject, few)
     yield from fused.cases(subject, max(1, n_rays // 4))

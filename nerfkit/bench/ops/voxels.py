@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nerfkit.bench.case import Case
 from nerfkit.bench.subject import DENSITY_BIAS, DENSITY_SCALE, RADIUS, STEEPNESS, Subject
+from nerfkit.device import CPU
 from nerfkit.fields.baked import BakedColors, BakedField, BakedShape
 from nerfkit.kernels.baked_render import Layout, render_baked
 from nerfkit.kernels.baked_render.grid import DETAIL, RECORD
@@ -70,7 +71,7 @@ def baked(subject: Subject, both: dict[str, Tensor]) -> Iterator[Case]:
 
 
 def _bake(subject: Subject) -> BakedField:
-    octree, place = subject.octree, subject.place
+    octree = subject.octree.to(CPU)
     generator = torch.Generator().manual_seed(7)
     layout = Layout.of(octree)
     points = octree.box_min + morton_decode(layout.codes) * octree.voxel
@@ -79,11 +80,11 @@ def _bake(subject: Subject) -> BakedField:
 
     def stored(rows: int, columns: int) -> Tensor:
         shape = rows, columns
-        return torch.randint(256, shape, generator=generator, dtype=torch.uint8).to(place)
+        return torch.randint(256, shape, generator=generator, dtype=torch.uint8)
 
     def levels(columns: int, lowest: float) -> Tensor:
         """Of bytes that span as far above zero as `lowest` lies below."""
-        pair = torch.tensor([[lowest], [-2 * lowest / 255]], device=place)
+        pair = torch.tensor([[lowest], [-2 * lowest / 255]])
         return pair.expand(2, columns).contiguous()
 
     colors = BakedColors(
@@ -91,4 +92,4 @@ def _bake(subject: Subject) -> BakedField:
         *(stored(len(layout.details), DETAIL), levels(DETAIL, -0.1)),
     )
     shape = BakedShape(DENSITY_SCALE, DENSITY_BIAS, (LOWEST, PER_UNIT), 1.0, 0.0)
-    return BakedField(shape, octree, layout, density, colors)
+    return BakedField(shape, octree, layout, density, colors).to(subject.place)

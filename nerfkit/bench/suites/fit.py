@@ -73,11 +73,11 @@ def _quality(context: Context, data: Path, limit: dict[str, float]) -> Figure:
 def _step(context: Context, scene: Fitted, n_rays: int) -> Case:
     """A whole step, on a batch that stays the same; of the smallest the reference's too."""
     field, place = scene.field, context.place
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator(place).manual_seed(0)
     batch = scene.pixels.draw(n_rays, generator)
     count = len(batch.origins)
-    background = torch.rand(count, 3, generator=generator).to(place)
-    jitter = torch.rand(count, generator=generator).to(place)
+    background = torch.rand(count, 3, generator=generator, device=place)
+    jitter = torch.rand(count, generator=generator, device=place)
     optimiser = Optimiser(field)
 
     def step(background, jitter):

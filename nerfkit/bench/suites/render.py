@@ -13,6 +13,7 @@ from nerfkit.bench.context import Context
 from nerfkit.bench.figure import Figure
 from nerfkit.bench.scene import Fitted, backend_is, fitted, images, needed
 from nerfkit.cameras import Cameras
+from nerfkit.device import CPU
 from nerfkit.fields.fast import RENDER_STEP, RENDER_STOP, RENDER_WEIGHT, FastField
 from nerfkit.fields.field import Field
 from nerfkit.fields.frame import frame_rays, render_frame
@@ -28,7 +29,8 @@ def figures(context: Context) -> Iterator[Figure]:
         scene = fitted(data, context.effort.scene[2], context.place)
     context.say("baking")
     views = scene.pixels.cameras[: context.effort.baked_views]
-    baked = bake(scene.rendered, views, scene.background)
+    # least squares of the corners are solved on the processor
+    baked = bake(scene.field.to(CPU), views, scene.background.to(CPU)).to(context.place)
     for side in context.effort.frames:
         # the reference takes long: at the smallest size alone
         smallest = side == context.effort.frames[0]
@@ -88,11 +90,11 @@ def _frame(
 
 def _needed(scene: Fitted, camera: Cameras, early_stop: float) -> tuple[float, int]:
     """Samples of a frame with a colour, from those of some of its rays; records these look up."""
-    rays = frame_rays(camera)
-    some = slice(None, None, max(1, min(COUNTED, len(rays.origins) // 64)))
     field, place = scene.field, scene.background.device
+    rays = frame_rays(camera, place)
+    some = slice(None, None, max(1, min(COUNTED, len(rays.origins) // 64)))
     shaded, records = needed(
-        *(field, rays.origins[some].to(place), rays.directions[some].to(place)),
+        *(field, rays.origins[some], rays.directions[some]),
         *(min(RENDER_STEP, field.shape.step_voxels), early_stop, RENDER_WEIGHT),
     )
     return shaded * len(rays.origins) / len(rays.origins[some]), records

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from nerfkit.bench.case import Case
 from nerfkit.bench.context import Context
 from nerfkit.bench.figure import Figure
+from nerfkit.bench.scene import backend_is
 from nerfkit.postprocess.models import shipped_network
 from nerfkit.postprocess.upscale import Upscaler
 
@@ -36,7 +37,7 @@ def _picture(scale: int, side: int, place: torch.device) -> Case:
 
     network = upscalers["whole"].network
     seen = torch.zeros(1, network.channels, side, side)
-    with FlopCounterMode(display=False) as counter:  # blind to oneDNN, which needs no gradients
+    with backend_is("reference"), FlopCounterMode(display=False) as counter:
         network(seen.to(upscalers["whole"].device, next(network.parameters()).dtype))
     return Case(
         *("sr", f"enlarge x{scale}", f"{side}x{side}", side**2, "pixels", {"image": image}, run),
