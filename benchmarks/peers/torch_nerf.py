@@ -79,7 +79,7 @@ class Network(nn.Module):
     def __init__(self, box: Tensor, width: int) -> None:
         super().__init__()
         self.register_buffer("middle", box.mean(0))
-        self.register_buffer("half", (box[1] - box[0]).max() / 2)
+        self.register_buffer("reach", (box[1] - box[0]).max() / 2)
         inputs = 3 + 6 * POINT_BANDS
         sizes = [inputs, *[width] * 7]
         sizes[SKIP + 1] += inputs
@@ -94,7 +94,7 @@ class Network(nn.Module):
         )
 
     def forward(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-        encoded = encode((points - self.middle) / self.half, POINT_BANDS)
+        encoded = encode((points - self.middle) / self.reach, POINT_BANDS)
         hidden = encoded
         for i, layer in enumerate(self.trunk):
             hidden = torch.relu(layer(hidden))

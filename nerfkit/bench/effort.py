@@ -70,7 +70,7 @@ FULL = Effort(
     pictures=(100, 200, 400),
     memory_rays=(1024, 4096, 16384),
     growth_rays=(512, 2048, 8192, 32768),
-    growth_depths=(5, 6, 7, 8, 9),
+    growth_depths=(4, 5, 6, 7, 8),
 )
 # Seconds instead of minutes, for tests: every suite, nothing to be learned from its figures.
 QUICK = Effort(

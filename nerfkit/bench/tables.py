@@ -13,7 +13,7 @@ from .curves import curves, growth
 from .figure import Figure
 from .gate import Check
 
-PIPE_WIDTH = 150  # where no terminal says how wide it is
+PIPE_WIDTH = 180  # where no terminal says how wide it is
 PREFIXES = ((1e12, "T "), (1e9, "G "), (1e6, "M "), (1e3, "k "))
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from benchmarks.peers import PEERS, __main__, nerfacc_grid, peer, torch_nerf
+from benchmarks.peers import PEERS, __main__, nerfacc_grid, nerfacto, peer, torch_nerf
 from benchmarks.peers.nerfkit_fast import NerfkitFast
 from benchmarks.peers.task import Task
 from benchmarks.peers.torch_nerf import Network, TorchNerf
@@ -35,7 +35,8 @@ def test_all_draw_the_same_rays_and_see_the_whole_scene(data):
 def test_rows_of_present_and_absent_peers(data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(__main__, "PEERS", (NerfkitFast(), SMALL, *PEERS[2:]))
     monkeypatch.setattr(__main__.Ceilings, "at", lambda self, count: {})
-    monkeypatch.setattr(peer.importlib.util, "find_spec", lambda name: None)
+    for adapter in (nerfacto, nerfacc_grid):
+        monkeypatch.setattr(adapter, "not_installed", lambda module: f"{module} is not installed")
     path = tmp_path / "peers.json"
     __main__.main([str(data), "--seconds", "1.5", "--downscale", "1", "--json", str(path)])
     rows = {row["name"]: row for row in json.loads(path.read_text())["peers"]}
@@ -51,6 +52,8 @@ def test_rows_of_present_and_absent_peers(data, tmp_path, monkeypatch, capsys):
 
 
 def test_nerfacc_needs_a_gpu(monkeypatch):
+    assert peer.not_installed("torch") is None
+    assert peer.not_installed("no_such_module") == "no_such_module is not installed"
     monkeypatch.setattr(nerfacc_grid, "not_installed", lambda module: None)
     assert "CUDA" in nerfacc_grid.NerfaccGrid().absent(CPU)
 

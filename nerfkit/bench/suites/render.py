@@ -48,7 +48,7 @@ class Unstopped:
     stop = 0.0
 
     def __init__(self, field: FastField) -> None:
-        self.field = field
+        self.field, self.device = field, field.device
 
     def render(self, origins: Tensor, directions: Tensor, background: Tensor) -> Rendered:
         field = self.field
