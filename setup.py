@@ -135,7 +135,9 @@ setup(
         "prepare": ["pycolmap>=4.2"],
         "view": ["viser>=1.1"],
         "gpu": ["triton>=3.6; platform_system == 'Linux'"],  # torch for CUDA brings it along
+        "plot": ["matplotlib>=3.8"],
         "dev": [
+            "matplotlib>=3.8",
             "pytest>=8",
             "hypothesis>=6.100",
             "pytest-benchmark>=4",

@@ -1,0 +1,99 @@
+"""Verdicts: what noise explains is no regression, what it does not is one."""
+
+import json
+from dataclasses import asdict, replace
+
+import pytest
+from made_up_machine import rates
+
+from nerfkit import cli
+from nerfkit.bench import compare
+from nerfkit.bench.compare import Result
+from nerfkit.bench.figure import Figure
+
+HERE = {"processor": "x", "machine": "x86_64", "cores": 2, "cuda": []}
+
+
+def figure(value: float, spread: float = 0.02, **changes) -> Figure:
+    low, high = value * (1 - spread), value * (1 + spread)
+    what = {"suite": "ops", "name": "a", "size": "1", "backend": "cpu", "direction": "forward"}
+    values = {"threads": 2, "unit": "s", "value": value, "low": low, "high": high, "repeats": 9}
+    return Figure(**{**what, **values, "ceiling": "sgemm", **changes})
+
+
+def result(*figures: Figure, machine: float = 1.0, hardware: dict = HERE) -> Result:
+    ceilings = {"ops": {"2": {name: asdict(rate) for name, rate in rates(machine).items()}}}
+    return Result(hardware, {f.identity: f for f in figures}, ceilings)
+
+
+def verdict(before: Result, after: Result) -> str:
+    (found,) = compare.compare(before, after)
+    return found.verdict
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"), [(1.0, "same"), (1.08, "same"), (1.3, "worse"), (0.7, "better")]
+)
+def test_beyond_the_quartiles_and_the_margin(value, wanted):
+    assert verdict(result(figure(1.0)), result(figure(value))) == wanted
+
+
+def test_within_the_noise_nothing_is_proven():
+    assert verdict(result(figure(1.0, 0.3)), result(figure(1.3, 0.3))) == "unclear"
+
+
+def test_a_noisy_hour_slows_the_ceiling_too():
+    assert verdict(result(figure(1.0)), result(figure(1.5), machine=1 / 1.5)) == "same"
+    # the ceiling alone was slow: the figure has not become better
+    assert verdict(result(figure(1.0)), result(figure(1.0), machine=1 / 1.5)) == "same"
+    assert verdict(result(figure(1.0)), result(figure(2.0), machine=1 / 1.5)) == "worse"
+
+
+def test_other_hardware_is_compared_by_shares_alone():
+    other = {**HERE, "processor": "y"}
+    fast = result(figure(0.5), machine=2.0, hardware=other)
+    assert verdict(result(figure(1.0)), fast) == "same"
+    assert verdict(result(figure(1.0)), result(figure(0.75), machine=2, hardware=other)) == "worse"
+    unbound = result(figure(0.5, ceiling=None), hardware=other)
+    assert verdict(result(figure(1.0, ceiling=None)), unbound) == "unclear"
+
+
+def test_quality_is_better_when_it_is_more():
+    def fit(value):
+        return result(figure(value, 0.001, unit="dB", ceiling=None))
+
+    assert verdict(fit(30.0), fit(29.0)) == "worse"
+    assert verdict(fit(30.0), fit(31.0)) == "better"
+    assert verdict(fit(30.0), fit(29.8)) == "same"
+
+
+def test_what_is_wrong_new_or_gone():
+    wrong = replace(figure(1.0), wrong=True, value=None, low=None, high=None)
+    assert verdict(result(figure(1.0)), result(wrong)) == "wrong"
+    assert verdict(result(wrong), result(figure(1.0))) == "added"
+    assert verdict(result(), result(figure(1.0))) == "added"
+    assert verdict(result(figure(1.0)), result()) == "gone"
+
+
+def test_the_exit_code_says_whether_something_is_worse(ran, tmp_path, capsys):
+    verdicts = tmp_path / "verdicts.json"
+    same = ["bench", "--compare", str(ran.path), str(ran.path)]
+    assert cli.main([*same, "--json", str(verdicts)]) == 0
+    written = json.loads(verdicts.read_text())
+    assert set(written["counts"]) == {"same"} and written["regressed"] is False
+    slow = json.loads(ran.path.read_text())
+    for timed in slow["suites"]["ops"]["figures"]:
+        for key in ("value", "low", "high"):
+            timed[key] *= 1000
+    slower = tmp_path / "slower.json"
+    slower.write_text(json.dumps(slow))
+    capsys.readouterr()
+    assert cli.main(["bench", "--compare", str(ran.path), str(slower)]) == 1
+    assert f"{len(slow['suites']['ops']['figures'])} worse" in capsys.readouterr().out
+
+
+def test_a_file_that_is_no_result_is_named(tmp_path, capsys):
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps({"rows": []}))
+    assert cli.main(["bench", "--compare", str(path), str(path)]) == 2
+    assert "old.json: not a result of this version" in capsys.readouterr().err
