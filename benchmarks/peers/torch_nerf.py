@@ -18,6 +18,7 @@ from .task import Task
 POINT_BANDS, DIRECTION_BANDS = 10, 4
 SKIP = 4  # the layer that sees the encoded point again
 CHUNK = 4096  # rays rendered at a time
+GPU_RAYS, CPU_RAYS = 1024, 128  # a step of 1024 is 1e12 operations: half a minute of one core
 
 
 @dataclass
@@ -25,7 +26,7 @@ class TorchNerf:
     name = "NeRF, torch eager"
     module = "torch"
     width: int = 256
-    rays: int = 1024
+    rays: int | None = None  # of a step; by default what suits the device
     coarse: int = 64
     fine: int = 128
 
@@ -34,11 +35,12 @@ class TorchNerf:
 
     def fit(self, task: Task, deadline: float) -> Fit:
         generator = task.start()
+        n_rays = self.rays or (GPU_RAYS if task.place.type == "cuda" else CPU_RAYS)
         networks = nn.ModuleList(Network(task.box, self.width) for _ in range(2)).to(task.place)
         optimiser = torch.optim.Adam(networks.parameters(), lr=5e-4)
         steps = 0
         while steps == 0 or time.monotonic() < deadline:
-            origins, directions, wanted = task.draw(self.rays, generator)
+            origins, directions, wanted = task.draw(n_rays, generator)
             seen = self.colours(networks, origins, directions, task, jitter=True)
             loss = sum((colours - wanted).square().mean() for colours in seen)
             optimiser.zero_grad(set_to_none=True)
@@ -53,7 +55,7 @@ class TorchNerf:
                 [self.colours(networks, o, d, task, jitter=False)[1] for o, d in pieces]
             )
 
-        return Fit(steps, steps * self.rays, render)
+        return Fit(steps, steps * n_rays, render)
 
     def colours(
         self, networks: nn.ModuleList, origins: Tensor, directions: Tensor, task: Task, jitter: bool
