@@ -21,6 +21,7 @@ import nerfkit
 from nerfkit.bench.calls import CALLS
 from nerfkit.bench.subject import Subject
 from nerfkit.errors import NerfkitError
+from nerfkit.kernels import _native
 
 LEVELS = 3
 WARM_UP = 64  # rays of the first call, which loads what is loaded once
@@ -46,10 +47,12 @@ def measure(jobs: list[Job], place: torch.device) -> Iterator[int]:
         yield from (_on_gpu(job, place) for job in jobs)
         return
     path = [str(Path(nerfkit.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    # torch on one thread: the fork of a process with a pool of threads waits for them for ever
+    threads = {"OMP_NUM_THREADS": "1", "NERFKIT_THREADS": str(_native.num_threads())}
     done = subprocess.run(
         [sys.executable, "-m", "nerfkit.bench.peak"],
         input=json.dumps(jobs),
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))},
+        env={**os.environ, **threads, "PYTHONPATH": os.pathsep.join(filter(None, path))},
         capture_output=True,
         text=True,
     )

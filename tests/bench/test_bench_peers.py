@@ -1,6 +1,7 @@
 """Peers: the same rays for all, NeRF in plain torch that learns, absent ones listed as absent."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -49,7 +50,8 @@ def test_rows_of_present_and_absent_peers(data, tmp_path, monkeypatch, capsys):
         assert rows[name]["absent"] is None
         assert rows[name]["fit_seconds"] > 0 and 0 < rows[name]["psnr"] < 60
     assert rows["NeRF, torch eager"]["steps"] > 0
-    assert "absent: nerfstudio is not installed" in capsys.readouterr().out
+    shown = re.sub(r"[│\s]", "", capsys.readouterr().out)  # a narrow table breaks lines
+    assert "absent:nerfstudioisnotinstalled" in shown
 
 
 def test_nerfacc_needs_a_gpu(monkeypatch):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.bench.case import Case
+from nerfkit.kernels.bicubic_add import bicubic_add
 from nerfkit.kernels.compact_sr import compact_sr
 from nerfkit.kernels.photo_details import photo_details
 
@@ -28,6 +29,15 @@ def cases(n_pixels: int, place: torch.device) -> Iterator[Case]:
 
     yield _network(side, random)
     yield _photographs(side, random)
+    yield Case(
+        *("bicubic_add", "bicubic_add", f"{side}x{side} enlarged {SCALE} times"),
+        *(side**2, "pixels"),
+        {
+            "pixels": (255 * random(side, side, 3)).to(torch.uint8),
+            "residual": random(SCALE * side, SCALE * side) / 8,
+        },
+        lambda b, pixels, residual: bicubic_add(pixels, residual, backend=b).float() / 255,
+    )
 
 
 def _network(side: int, random: Callable[..., Tensor]) -> Case:

@@ -19,6 +19,7 @@ from nerfkit.kernels.baked_render.grid import DETAIL, RECORD
 from nerfkit.kernels.first_hit import first_hit
 from nerfkit.kernels.octree_traverse import octree_traverse
 from nerfkit.kernels.ray_box import ray_box
+from nerfkit.kernels.ray_pieces import ray_pieces
 from nerfkit.octree import morton_decode
 
 SMALL_DEPTH = 5
@@ -33,6 +34,14 @@ def march(subject: Subject, both: dict[str, Tensor]) -> Iterator[Case]:
         *("ray_box", "ray_box", f"{n_rays} rays", n_rays, "rays", both),
         lambda b, origins, directions: ray_box(origins, directions, low, high, backend=b),
     )
+
+    def lengths(b: str, origins: Tensor, directions: Tensor) -> Tensor:
+        """Of all pieces of a ray: one of no length may be there or not."""
+        pieces = ray_pieces(origins, directions, (0.0, 0.0, 0.0), RADIUS / 2, 0.0, backend=b)
+        total = torch.zeros(n_rays, device=origins.device)
+        return total.index_add_(0, pieces.owners(), pieces.rows[:, 6])
+
+    yield Case(*("ray_pieces", "ray_pieces", f"{n_rays} rays", n_rays, "rays", both), lengths)
     yield Case(
         *("first_hit", "first_hit", f"{n_rays} rays, {octree.resolution}^3"),
         *(n_rays, "rays", both),
