@@ -53,7 +53,7 @@ def fitted(monkeypatch) -> list:
 
     module = types.ModuleType("nerfkit.training")
     module.FitConfig = FitConfig
-    module.fit = lambda config, started: calls.append(config)
+    module.fit = lambda config, started, team: calls.append(config)
     module.process_start = float
     monkeypatch.setitem(sys.modules, "nerfkit.training", module)
     monkeypatch.delitem(sys.modules, "nerfkit.cli.fit", raising=False)

@@ -207,7 +207,7 @@ def _text_points(path: Path) -> ColmapPoints:
     for number, row in _text_rows(path):
         try:
             points.append([float(row[1]), float(row[2]), float(row[3])])
-            tracks.append([int(image) for image in row[8::2]])
-        except (IndexError, ValueError) as error:
+            tracks.append(np.array([int(image) for image in row[8::2]], dtype=np.int64))
+        except (IndexError, ValueError, OverflowError) as error:
             raise NerfkitError(f"{path}: line {number}: wanted POINT3D_ID X Y Z ...") from error
     return _points(points, tracks)
