@@ -19,6 +19,6 @@ def test_no_damaged_file_does_harm(tmp_path):
     )
     assert process.returncode == 0, process.stdout[-3000:] + process.stderr[-1000:]
     result = json.loads(found.read_text())
-    assert len(result["loaders"]) == 17
+    assert len(result["loaders"]) == 18
     # most damage is damage: were none refused, nothing would have been read
     assert all(each["refused"] > 20 for each in result["loaders"].values()), result["loaders"]
