@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from nerfkit import device, info, metrics
 from nerfkit.bench.ceilings import Ceilings
+from nerfkit.bench.tables import console
 from nerfkit.bench.timing import synchronise
 from nerfkit.errors import NerfkitError
 
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     place = device.best()
     task = Task.load(options.data, options.downscale, options.views, place)
-    rates = Ceilings(place, budget=0.5).at(torch.get_num_threads())
+    rates = Ceilings(place, budget=0.2).at(torch.get_num_threads())
     rows = [beside(peer, task, options.seconds) for peer in PEERS]
     result = {
         "data": str(options.data),
@@ -115,7 +115,7 @@ def show(result: dict[str, Any]) -> None:
             f"{row['rays_per_second']:,.0f}",
             f"{row['seconds_per_frame']:.3f}",
         )
-    Console(file=sys.stdout).print(table)
+    console().print(table)
 
 
 if __name__ == "__main__":

@@ -58,12 +58,16 @@ class Case:
     axis: str | None = None
     x: float | None = None
 
+    @property
+    def place(self) -> torch.device:
+        """Where the inputs are."""
+        return next(iter(self.inputs.values())).device
+
     def available(self) -> list[str]:
         """Backends that can run on the inputs' device, in their order."""
-        device = next(iter(self.inputs.values())).device
         # Triton's interpreter, where it is on, is no backend to time
-        names = [b for b in self.backends if b != "gpu" or device.type == "cuda"]
-        return [b for b in names if b not in KERNELS or _backend.has(self.op, b, device)]
+        names = [b for b in self.backends if b != "gpu" or self.place.type == "cuda"]
+        return [b for b in names if b not in KERNELS or _backend.has(self.op, b, self.place)]
 
     def directions(self) -> tuple[str, ...]:
         """forward, and forward with backward where there are gradients."""

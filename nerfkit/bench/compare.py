@@ -1,15 +1,17 @@
-"""Two results side by side: what became slower, what faster, and what noise does not let one say.
+"""Two results side by side: what became worse, what better, and what noise does not let one say.
 
 Times, bytes and, for quality, mean squared errors are costs: less is better. The ratio of two costs
-has a range, from the quartiles of both. On the same hardware a figure counts as slower, or faster,
-only where it is so both as it was measured and relative to its ceiling, which was measured beside
-it: a noisy hour slows the ceiling down as well, and a noisy ceiling alone proves nothing. On
-different hardware only the latter means anything. So "worse" is slower, larger, or further from the
-photographs.
+has a range, from the quartiles of both. On the same hardware a figure counts as worse, or better,
+only where it is so both as it was measured and relative to the pace of the machine, the pieces of
+its ceiling that ran in turns with it: a busy machine slows these down as well, and slow pieces
+alone prove nothing. Where the pieces were much slower than the fastest ones of either run, other
+programs took turns too, and no difference is proven. On different hardware only what is relative
+to the pace means anything.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ from nerfkit.files import read_json
 from .figure import Figure
 
 MARGIN = 0.1  # of the median's change: runs differ by more than repeats within a run do
+BUSY = 1.25  # times the fastest pieces: shared machines measured 1 to 4
 HARDWARE = ("processor", "machine", "cores", "cuda")
 REGRESSIONS = ("worse", "wrong")
 
@@ -47,32 +50,44 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Result:
-    """A file that `nerfkit bench --json` wrote: its hardware, figures, and ceilings by suite."""
+    """A file that `nerfkit bench --json` wrote: hardware, figures, and the fastest pieces' pace."""
 
     hardware: dict[str, Any]
     figures: dict[tuple[str, ...], Figure]
-    ceilings: dict[str, dict[str, Any]]
+    fastest: dict[tuple[str, int], float]
 
     @staticmethod
     def read(path: Path) -> Result:
         """NerfkitError if it is no such file."""
         values = read_json(path)
         try:
-            suites = values["suites"]
-            figures = [Figure.of(f) for suite in suites.values() for f in suite["figures"]]
-            ceilings = {name: suite["ceilings"] for name, suite in suites.items()}
+            suites = values["suites"].values()
+            figures = [Figure.of(f) for suite in suites for f in suite["figures"]]
             hardware = {key: values["hardware"][key] for key in HARDWARE}
         except (KeyError, TypeError, AttributeError) as error:
             raise NerfkitError(
                 f"{path}: not a result of this version's nerfkit bench --json ({error!r}); "
                 "measure again"
             ) from error
-        return Result(hardware, {f.identity: f for f in figures}, ceilings)
+        return Result.of(hardware, figures)
 
-    def rate(self, figure: Figure) -> dict[str, float] | None:
-        """The ceiling that binds a figure."""
-        rates = self.ceilings[figure.suite].get(str(figure.threads), {})
-        return rates.get(figure.ceiling)
+    @staticmethod
+    def of(hardware: dict[str, Any], figures: list[Figure]) -> Result:
+        """Of figures measured on some hardware."""
+        fastest: dict[tuple[str, int], float] = {}
+        for figure in figures:
+            if figure.pace:
+                key = figure.pace["of"], figure.threads
+                fastest[key] = min(figure.pace["low"], fastest.get(key, math.inf))
+        return Result(hardware, {f.identity: f for f in figures}, fastest)
+
+    def slowdown(self, figure: Figure, other: Result) -> float:
+        """How much slower than the fastest, here or on the same hardware there, its pieces were."""
+        if not figure.pace:
+            return 1.0
+        key = figure.pace["of"], figure.threads
+        known = [self, other] if self.hardware == other.hardware else [self]
+        return figure.pace["median"] / min(result.fastest.get(key, math.inf) for result in known)
 
 
 def compare(before: Result, after: Result) -> list[Verdict]:
@@ -85,30 +100,33 @@ def compare(before: Result, after: Result) -> list[Verdict]:
         elif old is None or old.wrong:
             verdicts.append(Verdict(identity, "added"))
         else:
-            verdicts.append(_verdict(old, new, before, after))
+            slowdown = max(before.slowdown(old, after), after.slowdown(new, before))
+            same_hardware = before.hardware == after.hardware
+            verdicts.append(_verdict(old, new, same_hardware, slowdown > BUSY))
     gone = before.figures.keys() - after.figures.keys()
     return [*verdicts, *(Verdict(identity, "gone") for identity in sorted(gone))]
 
 
-def _verdict(old: Figure, new: Figure, before: Result, after: Result) -> Verdict:
+def _verdict(old: Figure, new: Figure, same_hardware: bool, busy: bool) -> Verdict:
     (a_low, a, a_high), (b_low, b, b_high) = _costs(old), _costs(new)
     ratios = [(b_low / a_high, b / a, b_high / a_low)]
-    first, second = before.rate(old), after.rate(new)
-    same_hardware = before.hardware == after.hardware
-    if first and second and old.ceiling == new.ceiling:
+    first, second = old.pace, new.pace
+    if old.unit == "s" and first and second and first["of"] == second["of"]:
         drift = (
-            second["low"] / first["high"],
-            second["median"] / first["median"],
-            second["high"] / first["low"],
+            first["low"] / second["high"],
+            first["median"] / second["median"],
+            first["high"] / second["low"],
         )
         relative = tuple(r * d for r, d in zip(ratios[0], drift, strict=True))
         ratios = [*ratios, relative] if same_hardware else [relative]
-    elif not same_hardware and old.unit == "s":
+    elif not same_hardware and old.unit != "B":
         return Verdict(new.identity, "unclear", b / a)
     low, high = min(r[0] for r in ratios), max(r[2] for r in ratios)
     ratio = min((r[1] for r in ratios), key=lambda r: max(r, 1 / r))
     if 1 / (1 + MARGIN) <= ratio <= 1 + MARGIN:
         verdict = "same"
+    elif busy:
+        verdict = "unclear"
     elif low > 1:
         verdict = "worse"
     elif high < 1:

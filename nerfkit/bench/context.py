@@ -27,6 +27,7 @@ class Context:
         place: the device.
         ceilings: of that device, measured for this suite.
         data: folder of posed images in place of the built-in scene.
+        scratch: folder that the suites of a run share.
         say: tells the reader what is being done.
     """
 
@@ -35,6 +36,7 @@ class Context:
     place: torch.device
     ceilings: Ceilings
     data: Path | None
+    scratch: Path
     say: Callable[[str], None]
 
     @property

@@ -21,6 +21,7 @@ class Figure:
         speed_up: over the first backend, the reference if that can run.
         ceiling, share: the ceiling that binds, and what part of it is reached.
         curve, axis, x: the curve that it is a point of, what runs along it, and where on it.
+        pace: seconds of a piece of the ceiling `of`, run in turns with it: median, low and high.
         wrong: whether the result was off by more than is tolerated.
     """
 
@@ -44,6 +45,7 @@ class Figure:
     curve: str | None = None
     axis: str | None = None
     x: float | None = None
+    pace: dict[str, Any] | None = None
     wrong: bool = False
 
     @property

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from . import gate
+from . import gate, pace
 from .case import Case
 from .ceilings import Rates
 from .figure import Figure
 from .threads import threads
 from .timing import Timing, in_turns
-from .work import Work
 
 
 def measure(
@@ -27,28 +26,32 @@ def measure(
         checks, results = gate.check(case, direction)
         upstream = case.upstream() if direction != "forward" else []
         right = [check.backend for check in checks if check.right]
-        with threads(count):
-            timings = in_turns(
-                {b: lambda x, b=b, upstream=upstream: case.call(b, upstream, x) for b in right},
-                case.copies,
-                *(budget, fewest),
-            )
         work = case.work(results, direction)
-        first = timings[checks[0].backend]  # agrees with itself
+        bounds = {b: work.bound(rates, b in case.half) for b in right}
+        last = bounds[right[-1]]
+        ceiling = last[0] if last else "sgemm"
+        ways = {b: lambda x, b=b, upstream=upstream: case.call(b, upstream, x) for b in right}
+        with threads(count):
+            one = pace.piece(ceiling, case.place)
+            ways[PIECES], n_pieces = pace.repeated(one, min(pace.SECONDS, budget))
+            timings = in_turns(ways, case.copies, budget, fewest)
+        beside = pace.of(timings.pop(PIECES), ceiling, n_pieces)
         for check in checks:
-            timing = timings.get(check.backend)
             what = (suite, case.name, case.size, check.backend, direction, count)
-            rest = _of(case, timing, first, work, rates, check.backend) if timing else NOT_TIMED
+            rest = NOT_TIMED
+            if check.right:
+                timing, first = timings[check.backend], timings[right[0]]
+                rest = {**_of(case, timing, first, bounds[check.backend]), "pace": beside}
             yield Figure(*what, **rest, error=check.error, wrong=not check.right)
 
 
+PIECES = ""  # the name, among the backends, of what is run in turns with them
 NOT_TIMED = {"unit": "s", "value": None, "low": None, "high": None, "repeats": 0}
 
 
 def _of(
-    case: Case, timing: Timing, first: Timing, work: Work, rates: Rates, backend: str
+    case: Case, timing: Timing, first: Timing, bound: tuple[str, float] | None
 ) -> dict[str, Any]:
-    bound = work.bound(rates, backend in case.half)
     return {
         "unit": "s",
         "value": timing.median,

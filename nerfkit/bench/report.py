@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import subprocess
 import sys
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -81,17 +82,19 @@ def bench(
         wrong = sorted({f"{c.name} on {c.backend}" for c in checks if not c.right})
         result["gate"] = {"right": not wrong, "checks": [c.to_dict() for c in checks]}
     names = list(SUITES) if suite == "all" else [suite]
-    for name in [] if wrong else names:
-        ceilings = Ceilings(place, effort.seconds)
-        with stderr.status(f"suite {name}") as status:
-            context = Context(name, effort, place, ceilings, data, lambda text: status.update(text))
-            figures = list(SUITES[name](context))
-        tables.print_suite(name, figures, ceilings.seen)
-        result["suites"][name] = _suite(figures, ceilings)
-        wrong += sorted({f"{f.name} on {f.backend}" for f in figures if f.wrong})
-        if plot_folder is not None:
-            for curve in curves(figures):
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in [] if wrong else names:
+            ceilings = Ceilings(place, effort.seconds)
+            with stderr.status(f"suite {name}") as status:
+                context = Context(name, effort, place, ceilings, data, Path(scratch), status.update)
+                figures = list(SUITES[name](context))
+            tables.print_suite(name, figures, ceilings.seen)
+            for curve in curves(figures) if plot_folder is not None else []:
                 plots.draw(curve, plot_folder)
+            result["suites"][name] = _suite(figures, ceilings)
+            wrong += sorted({f"{f.name} on {f.backend}" for f in figures if f.wrong})
+            if json is not None:  # what a later suite's failure must not lose
+                write_json(json, result)
     if json is not None:
         write_json(json, result)
     if wrong:

@@ -38,17 +38,10 @@ class Fitted:
     background: Tensor
 
 
-@contextlib.contextmanager
-def images(effort: Effort, data: Path | None) -> Iterator[Path]:
-    """A folder of posed images: `data`, or the built-in scene in a temporary folder."""
-    if data is not None:
-        yield data
-        return
+def images(effort: Effort, folder: Path) -> Path:
+    """The built-in scene in `folder`, made unless an earlier suite has."""
     side, n_views, _ = effort.scene
-    with tempfile.TemporaryDirectory() as folder:
-        yield build(
-            SCENE, Path(folder) / SCENE, size=(side, side), n_train=n_views, n_test=TEST_VIEWS
-        )
+    return build(SCENE, folder / SCENE, size=(side, side), n_train=n_views, n_test=TEST_VIEWS)
 
 
 def fitted(data: Path, steps: int, place: torch.device) -> Fitted:

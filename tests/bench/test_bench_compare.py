@@ -1,10 +1,9 @@
 """Verdicts: what noise explains is no regression, what it does not is one."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
-from made_up_machine import rates
 
 from nerfkit import cli
 from nerfkit.bench import compare
@@ -18,12 +17,18 @@ def figure(value: float, spread: float = 0.02, **changes) -> Figure:
     low, high = value * (1 - spread), value * (1 + spread)
     what = {"suite": "ops", "name": "a", "size": "1", "backend": "cpu", "direction": "forward"}
     values = {"threads": 2, "unit": "s", "value": value, "low": low, "high": high, "repeats": 9}
-    return Figure(**{**what, **values, "ceiling": "sgemm", **changes})
+    pace = {"of": "sgemm", "median": 1.0, "low": 0.99, "high": 1.01}
+    return Figure(**{**what, **values, "pace": pace, **changes})
 
 
 def result(*figures: Figure, machine: float = 1.0, hardware: dict = HERE) -> Result:
-    ceilings = {"ops": {"2": {name: asdict(rate) for name, rate in rates(machine).items()}}}
-    return Result(hardware, {f.identity: f for f in figures}, ceilings)
+    """Of a machine so many times as fast."""
+    ends = ("median", "low", "high")
+    paced = [
+        replace(f, pace={**f.pace, **{e: f.pace[e] / machine for e in ends}}) if f.pace else f
+        for f in figures
+    ]
+    return Result.of(hardware, paced)
 
 
 def verdict(before: Result, after: Result) -> str:
@@ -42,25 +47,29 @@ def test_within_the_noise_nothing_is_proven():
     assert verdict(result(figure(1.0, 0.3)), result(figure(1.3, 0.3))) == "unclear"
 
 
-def test_a_noisy_hour_slows_the_ceiling_too():
-    assert verdict(result(figure(1.0)), result(figure(1.5), machine=1 / 1.5)) == "same"
-    # the ceiling alone was slow: the figure has not become better
-    assert verdict(result(figure(1.0)), result(figure(1.0), machine=1 / 1.5)) == "same"
-    assert verdict(result(figure(1.0)), result(figure(2.0), machine=1 / 1.5)) == "worse"
+def test_a_busy_machine_slows_the_pieces_of_the_ceiling_too():
+    quiet = result(figure(1.0))
+    assert verdict(quiet, result(figure(1.2), machine=1 / 1.2)) == "same"
+    # the pieces alone were slow: the figure has not become better
+    assert verdict(quiet, result(figure(1.0), machine=1 / 1.2)) == "same"
+    assert verdict(quiet, result(figure(1.6), machine=1 / 1.2)) == "worse"
+    # too busy for a verdict, the other way round as well
+    assert verdict(quiet, result(figure(5.0), machine=1 / 1.5)) == "unclear"
+    assert verdict(result(figure(5.0), machine=1 / 1.5), quiet) == "unclear"
 
 
-def test_other_hardware_is_compared_by_shares_alone():
+def test_other_hardware_is_compared_by_its_pace_alone():
     other = {**HERE, "processor": "y"}
     fast = result(figure(0.5), machine=2.0, hardware=other)
     assert verdict(result(figure(1.0)), fast) == "same"
     assert verdict(result(figure(1.0)), result(figure(0.75), machine=2, hardware=other)) == "worse"
-    unbound = result(figure(0.5, ceiling=None), hardware=other)
-    assert verdict(result(figure(1.0, ceiling=None)), unbound) == "unclear"
+    unbound = result(figure(0.5, pace=None), hardware=other)
+    assert verdict(result(figure(1.0, pace=None)), unbound) == "unclear"
 
 
 def test_quality_is_better_when_it_is_more():
     def fit(value):
-        return result(figure(value, 0.001, unit="dB", ceiling=None))
+        return result(figure(value, 0.001, unit="dB", pace=None))
 
     assert verdict(fit(30.0), fit(29.0)) == "worse"
     assert verdict(fit(30.0), fit(31.0)) == "better"

@@ -4,7 +4,7 @@ import pytest
 import torch
 from made_up_machine import rates
 
-from nerfkit.bench import gate, measure, ops, timing, work
+from nerfkit.bench import gate, measure, ops, pace, timing, work
 from nerfkit.bench.case import Case
 from nerfkit.bench.ceilings import UNITS, Ceilings
 from nerfkit.bench.subject import Subject
@@ -36,15 +36,29 @@ def copying(**options) -> Case:
 
 def test_the_share_is_that_of_the_ceiling_that_binds(monkeypatch):
     timings = {"a": Timing(2.0, 1.9, 2.2, 3), "b": Timing(0.5, 0.5, 0.5, 3)}
-    monkeypatch.setattr(measure, "in_turns", lambda *_: timings)
+    pieces = {measure.PIECES: Timing(4.0, 3.0, 5.0, 3)}
+    monkeypatch.setattr(measure, "in_turns", lambda *_: timings | pieces)
+    monkeypatch.setattr(measure.pace, "repeated", lambda one, seconds: (one, 2))
     case = copying(flops=1e9, gathers=1e6, backends=("a", "b"), half=("b",))
     a, b = measure.measure("ops", case, rates(), 0.0, 2, 1)
     # least seconds: copy 8000 / 10e9, product 1e9 / 50e9, look-ups 1e6 / 20e6
     assert (a.ceiling, a.share) == ("gather", pytest.approx(0.05 / 2))
     assert (b.throughput, b.speed_up) == (2000, 4)
+    assert a.pace == {"of": "gather", "median": 2.0, "low": 1.5, "high": 2.5}
     product = work.Work(flops=1e9)
     assert product.bound(rates(), half=True) == ("bf16", pytest.approx(0.01))
     assert work.Work().bound(rates(), half=False) is None
+
+
+@pytest.mark.parametrize("ceiling", list(UNITS))
+def test_pieces_of_a_ceiling_fill_the_time_they_are_given(ceiling):
+    calls = []
+    several, count = pace.repeated(lambda: calls.append(0), 1e-3)
+    several(None)
+    assert len(calls) == 2 + count and count > 1
+    assert pace.piece(ceiling, torch.device("cpu"))().numel() > 0
+    assert len(pace.sample(ceiling, torch.device("cpu"), 0.0)) == pace.SAMPLES
+    assert pace.repeated(pace.piece(ceiling, torch.device("cpu")), 0.0)[1] == 1
 
 
 def test_wrong_results_are_found_and_not_timed():

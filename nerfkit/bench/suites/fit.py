@@ -11,10 +11,13 @@ from pathlib import Path
 
 import torch
 
+from nerfkit.bench import pace
 from nerfkit.bench.case import Case
 from nerfkit.bench.context import Context
 from nerfkit.bench.figure import Figure
 from nerfkit.bench.scene import Fitted, backend_is, fitted, images, needed
+from nerfkit.bench.threads import threads
+from nerfkit.bench.timing import Timing
 from nerfkit.evaluate import evaluate
 from nerfkit.files import read_json
 from nerfkit.kernels import _native
@@ -29,10 +32,10 @@ RAY_BYTES = 4 * (3 + 3 + 3 + 1)  # an origin, a direction, a colour with alpha
 
 
 def figures(context: Context) -> Iterator[Figure]:
-    with images(context.effort, context.data) as data:
-        for limit in context.effort.fits:
-            yield _quality(context, data, limit)
-        scene = fitted(data, context.effort.scene[2], context.place)
+    data = context.data or images(context.effort, context.scratch)
+    for limit in context.effort.fits:
+        yield _quality(context, data, limit)
+    scene = fitted(data, context.effort.scene[2], context.place)
     for n_rays in context.effort.step_rays:
         yield from context.measure(_step(context, scene, n_rays))
 
@@ -47,6 +50,7 @@ def _quality(context: Context, data: Path, limit: dict[str, float]) -> Figure:
     size = f"{60 * amount[1]:g} s" if amount[0] == "minutes" else f"{amount[1]:g} steps"
     context.say(f"fits of {size}")
     quality, seconds, rays = [], [], []
+    pieces = _pieces(context)
     for seed in range(context.effort.seeds):
         with tempfile.TemporaryDirectory() as folder:
             output = Path(folder) / "run"
@@ -55,6 +59,7 @@ def _quality(context: Context, data: Path, limit: dict[str, float]) -> Figure:
             seconds.append(time.monotonic() - began)
             quality.append(evaluate(Run.load(output), "test")["psnr"])
             rays.append(read_json(output / "metrics.json")["rays"] / seconds[-1])
+        pieces += _pieces(context)
     return Figure(
         *(context.suite, "fit", size, context.native, "forward+backward", _native.num_threads()),
         unit="dB",
@@ -67,7 +72,14 @@ def _quality(context: Context, data: Path, limit: dict[str, float]) -> Figure:
         curve="quality",
         axis="s",
         x=statistics.median(seconds),
+        pace=pace.of(Timing.of(pieces), "sgemm"),
     )
+
+
+def _pieces(context: Context) -> list[float]:
+    """How busy the machine is between fits."""
+    with threads(_native.num_threads()):
+        return pace.sample("sgemm", context.place, min(pace.SECONDS, context.effort.seconds))
 
 
 def _step(context: Context, scene: Fitted, n_rays: int) -> Case:

@@ -25,8 +25,8 @@ COUNTED = 64  # one ray of so many is asked how many samples it needs
 
 
 def figures(context: Context) -> Iterator[Figure]:
-    with images(context.effort, context.data) as data:
-        scene = fitted(data, context.effort.scene[2], context.place)
+    data = context.data or images(context.effort, context.scratch)
+    scene = fitted(data, context.effort.scene[2], context.place)
     context.say("baking")
     views = scene.pixels.cameras[: context.effort.baked_views]
     # least squares of the corners are solved on the processor

@@ -31,6 +31,7 @@ def _picture(scale: int, side: int, place: torch.device) -> Case:
         for way, tile in zip(WAYS, (0, None), strict=True)
     }
     image = torch.rand(side, side, 3, generator=torch.Generator().manual_seed(0))
+    image = image.to(place)
 
     def run(way: str, image: Tensor) -> Tensor:
         return upscalers[way](image)
