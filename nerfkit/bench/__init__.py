@@ -7,9 +7,9 @@ rate measured in the same run.
 
     case       an operation, its inputs, and the least it must do (work)
     gate       results against the reference's, before anything is timed
-    measure    a case's figures (timing, ceilings)
+    measure    a case's figures (timing, ceilings, pace)
     suites     which cases: ops, fit, render, sr, memory, scaling
-    report     all of it: tables, JSON, plots (curves, plots), compare
+    report     all of it, in several passes: tables, JSON, plots (curves, plots), compare
 """
 
 from .effort import FULL, QUICK, Effort

@@ -28,6 +28,7 @@ class Context:
         ceilings: of that device, measured for this suite.
         data: folder of posed images in place of the built-in scene.
         scratch: folder that the suites of a run share.
+        number: of the pass over the suite, from 0.
         say: tells the reader what is being done.
     """
 
@@ -37,6 +38,7 @@ class Context:
     ceilings: Ceilings
     data: Path | None
     scratch: Path
+    number: int
     say: Callable[[str], None]
 
     @property
@@ -51,5 +53,6 @@ class Context:
         self.say(f"{case.name}, {case.size}, {count} threads")
         effort = self.effort
         yield from measure(
-            *(self.suite, case, self.ceilings.at(count), effort.seconds, effort.fewest, count)
+            *(self.suite, case, self.ceilings.at(count), effort.seconds / effort.passes),
+            *(effort.fewest, count),
         )

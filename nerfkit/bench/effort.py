@@ -20,7 +20,7 @@ class Effort:
         scene: pixels along an edge, training views and steps of the scene that is fitted.
         baked_views: training views that it is baked for.
         fits: limits of the fits of the curve of quality, by the options of `nerfkit fit`.
-        seeds: fits of each limit.
+        passes: times that a suite is measured from start to end; they share the seconds.
         frames: edges of rendered frames.
         pictures: edges of enlarged pictures.
         memory_rays, growth_rays, growth_depths: batches, and depths of octrees.
@@ -35,7 +35,7 @@ class Effort:
     scene: tuple[int, int, int]
     baked_views: int
     fits: tuple[dict[str, float], ...]
-    seeds: int
+    passes: int
     frames: tuple[int, ...]
     pictures: tuple[int, ...]
     memory_rays: tuple[int, ...]
@@ -65,7 +65,7 @@ FULL = Effort(
     scene=(200, 24, 300),
     baked_views=24,
     fits=tuple({"minutes": seconds / 60} for seconds in (4, 8, 16, 32)),
-    seeds=2,
+    passes=2,
     frames=(100, 200, 400, 800),
     pictures=(100, 200, 400),
     memory_rays=(1024, 4096, 16384),
@@ -83,7 +83,7 @@ QUICK = Effort(
     scene=(16, 3, 2),
     baked_views=1,
     fits=({"steps": 2},),
-    seeds=1,
+    passes=1,
     frames=(8, 16),
     pictures=(16, 24),
     memory_rays=(256,),

@@ -22,6 +22,7 @@ from .context import Context
 from .curves import curves, growth
 from .effort import FULL, Effort
 from .figure import Figure
+from .passes import merged
 from .suites import SUITES
 
 GATE_RAYS, GATE_DEPTH = 256, 5  # of the cases of --reference-run: all code, little time
@@ -86,8 +87,11 @@ def bench(
         for name in [] if wrong else names:
             ceilings = Ceilings(place, effort.seconds)
             with stderr.status(f"suite {name}") as status:
-                context = Context(name, effort, place, ceilings, data, Path(scratch), status.update)
-                figures = list(SUITES[name](context))
+                shared = (name, effort, place, ceilings, data, Path(scratch))
+                figures = merged(
+                    list(SUITES[name](Context(*shared, number, status.update)))
+                    for number in range(effort.passes)
+                )
             tables.print_suite(name, figures, ceilings.seen)
             for curve in curves(figures) if plot_folder is not None else []:
                 plots.draw(curve, plot_folder)

@@ -7,6 +7,8 @@ from made_up_machine import rates
 from nerfkit.bench import gate, measure, ops, pace, timing, work
 from nerfkit.bench.case import Case
 from nerfkit.bench.ceilings import UNITS, Ceilings
+from nerfkit.bench.figure import Figure
+from nerfkit.bench.passes import merged
 from nerfkit.bench.subject import Subject
 from nerfkit.bench.timing import Timing
 
@@ -87,6 +89,24 @@ def test_ceilings_are_measured_once_for_each_number_of_threads():
     assert ceilings.at(1) is found and list(ceilings.seen) == [1]
     assert set(found) == set(UNITS)
     assert all(0 < r.low <= r.median <= r.high for r in found.values())
+
+
+def test_passes_become_one_with_ranges_that_cover_them():
+    def figure(value, low, high, pace, **more):
+        ends = {"median": pace, "low": 0.9 * pace, "high": 1.1 * pace}
+        return Figure(
+            *("ops", "a", "1", "cpu", "forward", 1, "s", value, low, high, 5),
+            **{"throughput": 12 / value, "share": 0.6 / value, "pace": {"of": "sgemm", **ends}},
+            **more,
+        )
+
+    passes = [[figure(2.0, 1.9, 2.5, 1.0)], [figure(4.0, 3.5, 4.1, 3.0)]]
+    (one,) = merged(passes)
+    assert (one.value, one.low, one.high, one.repeats) == (3.0, 1.9, 4.1, 10)
+    assert (one.throughput, one.share) == (4.0, pytest.approx(0.2))
+    assert one.pace == {"of": "sgemm", "median": 3.0, "low": 0.9, "high": pytest.approx(3.3)}
+    wrong = [figure(4.0, 3.5, 4.1, 3.0, wrong=True)]
+    assert merged([passes[0], wrong]) == wrong
 
 
 def test_the_ball_is_thin_and_opaque():
