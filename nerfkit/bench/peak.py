@@ -7,6 +7,7 @@ computed yet: `python -m nerfkit.bench.peak` reads jobs as JSON and prints a lin
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import subprocess
@@ -77,11 +78,19 @@ def _of_this_process(job: Job) -> int:
     subject = Subject.ball(job.depth, LEVELS)
     CALLS[job.name](subject, WARM_UP, job.backend)()
     call = CALLS[job.name](subject, job.n_rays, job.backend)
+    _hand_back()
     if RESET.exists():
         RESET.write_text("5")
     before = _resident("VmRSS")
     call()
     return max(_resident("VmHWM") - before, 0)
+
+
+def _hand_back() -> None:
+    """Free memory to the system, which otherwise would be taken again unseen; where glibc can."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _resident(which: str) -> int:
