@@ -116,9 +116,9 @@ class Soak:
         fine = code == 2 and len(said) == 1 and "Traceback" not in error
         self.expect(fine, f"{what}: exit code {code}, said: {error[-600:]}")
 
-    def fit(self) -> None:
+    def fit(self, fault: str | None = None) -> None:
         """A new run, or some steps more, by one or two processes, with or without a fault."""
-        fault, ranks = self.rng.choice(FAULTS), self.rng.choice((1, 1, 2))
+        fault, ranks = fault or self.rng.choice(FAULTS), self.rng.choice((1, 1, 2))
         before = self.step_of(self.run)
         if before > 20 * STEPS:
             shutil.rmtree(self.run)
@@ -274,6 +274,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         soak = Soak(Path(temporary), arguments.seed)
         acts = (soak.fit, soak.render, soak.evaluate, soak.full_disk, soak.low_memory, soak.damaged)
+        soak.fit("none")  # the others want a run
         for act in acts:  # each at least once
             act()
         while time.monotonic() < until:
