@@ -121,6 +121,8 @@ def render_path(
             written = [store.place(name) for name in outputs]
             if is_video:
                 written = _encode(store, output, chosen, path)
+                claims.take(SETUP, wait=True)
+                claims.remove()  # first: tells who looks for a frame why it is gone
                 store.remove()
         except NerfkitError:
             if not store.has_recipe():
@@ -161,6 +163,8 @@ def _render_frames(
     cameras, wanted = path.cameras, needed(store.outputs)
     width, height = int(cameras.width[0]), int(cameras.height[0])
     claims.take(SETUP, wait=True)
+    if not store.claims.exists():  # the others were done before this rank began
+        return
     recipe = store.prepare(_recipe(run, path, store.outputs), resume)
     if "depth" in store.outputs and "depth_range" not in recipe:
         recipe = {**recipe, "depth_range": list(_depth_range(run, path))}
@@ -182,6 +186,8 @@ def _render_frames(
                         claimed_by_others.append(index)
                         continue
                     if not store.complete(index, width, height):
+                        if not store.claims.exists():  # another rank has made the video
+                            return
                         camera = cameras[index]
                         rendered = run.render(camera, wanted)
                         store.write(index, camera, rendered, recipe.get("depth_range"))

@@ -1,11 +1,18 @@
 """Frames shared out over ranks: each rendered once, none lost with a rank."""
 
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import imageio.v3 as imageio
-from launching import finish, launch, start, torchrun
+from launching import ENVIRONMENT, finish, launch, start, torchrun
+from sphere_run import SphereRun, cameras_around
+
+from nerfkit import render
+from nerfkit.paths import CameraPath
 
 WORKER = Path(__file__).with_name("render_worker.py")
 N = 12
@@ -68,3 +75,37 @@ def test_resume_deletes_nothing(tmp_path):
     code, _, err = launch(torchrun(WORKER, out, 0.0, "--resume"))
     assert code != 0 and err.count("nerfkit: error:") == 1 and "no frames to resume" in err, err
     assert not out.exists()
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from nerfkit.ranks import Claims
+with Claims(Path(sys.argv[1])) as claims:
+    assert claims.take(int(sys.argv[2]))
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_video_is_made_while_this_rank_waits(tmp_path, monkeypatch):
+    """The other rank has the last frame, then encodes and removes all of them."""
+    out = tmp_path / "out.mp4"
+    frames = tmp_path / ".out.frames"
+    frames.mkdir()
+    command = [sys.executable, "-c", HOLDER, str(frames / ".claims"), str(render.FRAMES + N - 1)]
+    other = subprocess.Popen(
+        command, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout.readline() == "held\n"
+
+    def the_other_finishes(seconds: float) -> None:
+        (frames / ".claims").unlink()
+        shutil.rmtree(frames)
+        other.communicate()
+
+    monkeypatch.setattr(render.time, "sleep", the_other_finishes)
+    run = SphereRun(tmp_path)
+    path = CameraPath(cameras_around(N), fps=6.0, kind="orbit")
+    assert render.render_path(run, path, out) == []
+    assert run.frames == N - 1 and not frames.exists()
