@@ -125,14 +125,19 @@ setup(
         "embreex>=2.17.7; platform_machine == 'x86_64' or platform_machine == 'AMD64'",
         "scipy>=1.11",
         "scikit-image>=0.22",
+        "tifffile>=2023.2",
         "safetensors>=0.4.3",
         "tensorboard>=2.16",
         "tyro>=0.9",
         "rich>=13.7",
     ],
     extras_require={
+        "prepare": ["pycolmap>=4.2"],
+        "view": ["viser>=1.1"],
         "gpu": ["triton>=3.6; platform_system == 'Linux'"],  # torch for CUDA brings it along
+        "plot": ["matplotlib>=3.8"],
         "dev": [
+            "matplotlib>=3.8",
             "pytest>=8",
             "hypothesis>=6.100",
             "pytest-benchmark>=4",

@@ -35,9 +35,9 @@ from rich.table import Table
 from torch import Tensor
 
 from nerfkit import device, info
-from nerfkit.bench import case as bench_case
 from nerfkit.bench import ops as bench_ops
-from nerfkit.bench.case import Case
+from nerfkit.bench.case import Case, tensors
+from nerfkit.bench.gate import relative_errors
 from nerfkit.evaluate import evaluate
 from nerfkit.fields.frame import render_frame
 from nerfkit.kernels import _backend
@@ -115,14 +115,11 @@ def ceilings(place: torch.device, smoke: bool) -> dict[str, float]:
 
 def least_seconds(case: Case, results: list[Tensor], backward: bool, limits: dict) -> float:
     """Of counted bytes, float operations and look-ups at the measured rates, the longest."""
-    factor = 3 if backward else 1
-    moved = bench_case._bytes(case, results, backward) or 0.0
-    if math.isnan(moved):
-        moved = 0.0
+    work = case.work(results, "forward+backward" if backward else "forward")
     return max(
-        1e-9 * moved / limits["copy_gbs"],
-        1e-9 * factor * case.flops / limits["half_gflops"],
-        1e-9 * factor * case.gathers / limits["gather_grows"],
+        1e-9 * work.bytes / limits["copy_gbs"],
+        1e-9 * work.flops / limits["half_gflops"],
+        1e-9 * work.gathers / limits["gather_grows"],
     )
 
 
@@ -132,22 +129,22 @@ def doubled(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def measure(case: Case, backward: bool, backend: str, limits: dict, budget: float) -> dict:
     """A row: error, times and share of the least time, of one direction of a case."""
-    upstream = bench_case._upstream(case) if backward else []
+    upstream = case.upstream() if backward else []
 
     def run(name: str, inputs: dict[str, Tensor]) -> list[Tensor]:
         like = next(v for v in inputs.values() if v.is_floating_point())
         gradients = [u.to(like.device, like.dtype) for u in upstream]
-        return bench_case._tensors(bench_case._call(case, name, gradients, inputs))
+        return tensors(case.call(name, gradients, inputs))
 
     def copies() -> dict[str, Tensor]:
-        return bench_case._copies(case)
+        return case.copies()
 
     got = run(backend, copies())
     try:
         want, precision = run("reference", doubled(copies())), "float64"
     except (RuntimeError, ValueError):  # indices and tables of the op are float32
         want, precision = run("reference", copies()), "float32"
-    error = bench_case._error(got, want)
+    error = max(relative_errors(got, want), default=math.inf)
     row = {
         **{"op": case.op, "name": case.name, "size": case.size, "backend": backend},
         "direction": "forward+backward" if backward else "forward",

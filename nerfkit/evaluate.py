@@ -1,7 +1,8 @@
 """Measure a fitted scene against views it was not fitted on.
 
-Protocol, stated in the result too: the float render, clamped to 0..1, against the 8-bit truth / 255
-(RGBA truth composited in float on the run's background); PSNR of each view, then their mean.
+Protocol, stated in the result too: the float render, clamped to 0..1, against the truth (8
+bits / 255 or 16 bits / 65535; RGBA composited in float on the run's background); PSNR of each view,
+then their mean.
 """
 
 import datetime
@@ -19,9 +20,12 @@ from rich.table import Table
 from torch import Tensor
 
 from nerfkit import info, metrics
+from nerfkit.cameras import Cameras
 from nerfkit.colormap import to_uint8
 from nerfkit.data import Dataset, load_dataset
+from nerfkit.data.images import full_value
 from nerfkit.errors import NerfkitError
+from nerfkit.files import read_json
 from nerfkit.frames import write_png
 
 if TYPE_CHECKING:
@@ -29,18 +33,29 @@ if TYPE_CHECKING:
 
 BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
 PROTOCOL = (
-    "float render clamped to 0..1 against 8-bit truth / 255; PSNR and SSIM per view, then the mean"
+    "float render clamped to 0..1 against the truth of 8 or 16 bits; PSNR and SSIM per view, then "
+    "the mean"
 )
 TIMING = "wall time of rendering one view to an RGB tensor, after one view to warm up"
 
 
-def evaluate(run: "Run", split: str = "test", images: Path | None = None) -> dict:
+def evaluate(
+    run: "Run",
+    split: str = "test",
+    images: Path | None = None,
+    align: bool = False,
+    exposed: bool = False,
+) -> dict:
     """Render every view of a split and compare it with its photograph.
 
     Args:
         run: the fitted scene; its data set is loaded again at the resolution it was fitted at.
         split: name of the split.
         images: folder to save the renders in, as PNG named like the photographs.
+        align: let each camera find the place where its photograph fits best before measuring, as is
+            usual for scenes fitted with refined poses (2104.06405); the default field alone.
+        exposed: show each view as bright as the training photographs next to it, and not as all of
+            them in the mean; what is measured against is not looked at.
 
     Returns:
         JSON-ready data: psnr, ssim, lpips (means over views), seconds_per_frame (median),
@@ -56,11 +71,19 @@ def evaluate(run: "Run", split: str = "test", images: Path | None = None) -> dic
     background = run.config.get("background", "black")
     colour = background_colour(background)
     lpips, lpips_note = metrics.load_lpips()
-    _seconds_to_render(run, dataset, views[0])
+    _seconds_to_render(run, dataset.cameras[views[0]])
+    aligner = _aligner(run) if align else None
+    exposure = _exposure(run) if exposed else None
     per_view = []
     for view in track(views, "rendering", console=Console(file=sys.stderr), transient=True):
-        image, seconds = _seconds_to_render(run, dataset, view)
         truth = composite(dataset.images[view], colour)
+        camera = dataset.cameras[view]
+        if aligner is not None:
+            camera = aligner.align(camera, truth, colour)
+        image, seconds = _seconds_to_render(run, camera)
+        if exposure is not None:
+            gain, offset = exposure.predicted(run.train_cameras, camera)
+            image = (image * gain + offset).clamp(0, 1)
         mask = _mask(dataset, view)
         per_view.append(
             {
@@ -86,6 +109,8 @@ def evaluate(run: "Run", split: str = "test", images: Path | None = None) -> dic
         "resolution": sorted(sizes),
         "downscale": downscale,
         "background": background,
+        "aligned": align,
+        "exposed": exposed,
         "masked": any(_mask(dataset, view) is not None for view in views),
         "run": str(run.folder),
         "data": str(run.config["data"]),
@@ -104,14 +129,18 @@ def evaluate(run: "Run", split: str = "test", images: Path | None = None) -> dic
 def background_colour(background: object) -> Tensor:
     """RGB [3] of a run's background: "white", "black" or three numbers in 0..1."""
     value = BACKGROUNDS.get(background, background) if isinstance(background, str) else background
-    if isinstance(value, list | tuple) and len(value) == 3:
+    if (
+        isinstance(value, list | tuple)
+        and len(value) == 3
+        and all(isinstance(each, int | float) and 0 <= each <= 1 for each in value)
+    ):
         return torch.tensor(value, dtype=torch.float32)
     raise NerfkitError(f"background: want white, black or three numbers, got {background!r}")
 
 
 def composite(image: Tensor, background: Tensor) -> Tensor:
-    """uint8 [H, W, 3 or 4] -> float [H, W, 3] in 0..1, straight alpha over `background` [3]."""
-    image = image.float() / 255
+    """[H, W, 3 or 4] of 8 or 16 bits -> float [H, W, 3] in 0..1, alpha over `background` [3]."""
+    image = image.float() / full_value(image)
     if image.shape[-1] == 3:
         return image
     return image[..., :3] * image[..., 3:] + background * (1 - image[..., 3:])
@@ -143,8 +172,30 @@ def print_table(result: dict) -> None:
         console.print(f"no LPIPS: {result['lpips_note']}")
 
 
-def _seconds_to_render(run: "Run", dataset: Dataset, view: int) -> tuple[Tensor, float]:
-    camera = dataset.cameras[view]
+def _aligner(run: "Run"):
+    from nerfkit.fields.fast import FastField
+    from nerfkit.training.poses import Aligner
+
+    if not isinstance(run.field, FastField):
+        raise NerfkitError(f"--align: {run.folder} is no run of the preset fast")
+    return Aligner(run.field)
+
+
+def _exposure(run: "Run"):
+    from nerfkit.training.exposure import Exposure
+
+    path = run.folder / "exposures.json"
+    if not path.is_file():
+        raise NerfkitError(f"--exposed: {path} is missing: the run has one exposure for all views")
+    exposure = Exposure(len(run.train_cameras))
+    try:
+        exposure.recall(read_json(path))
+    except (KeyError, TypeError, ValueError) as error:
+        raise NerfkitError(f"{path}: not what nerfkit fit writes ({error!r})") from error
+    return exposure
+
+
+def _seconds_to_render(run: "Run", camera: Cameras) -> tuple[Tensor, float]:
     start = time.perf_counter()
     rgb = run.render(camera, ["rgb"])["rgb"]
     if rgb.is_cuda:

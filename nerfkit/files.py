@@ -46,6 +46,12 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
             temporary.unlink()
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Delete what processes left in a folder that were killed while they wrote a file."""
+    for path in folder.glob(".*." + "[0-9a-f]" * 8 + ".tmp"):
+        path.unlink(missing_ok=True)
+
+
 def write_json(path: str | Path, obj: Any) -> None:
     """Write `obj` as indented JSON, atomically; raises NerfkitError as `atomic_write` does."""
     text = json.dumps(obj, indent=2)
@@ -65,6 +71,8 @@ def read_json(path: str | Path) -> Any:
         raise NerfkitError(
             f"{path}: not JSON: line {error.lineno} column {error.colno}: {error.msg}"
         ) from error
+    except ValueError as error:  # a number of thousands of digits
+        raise NerfkitError(f"{path}: not JSON we can read: {error}") from error
     except RecursionError as error:
         raise NerfkitError(f"{path}: not JSON we can read: nested too deeply") from error
 

@@ -22,7 +22,7 @@ from nerfkit.cameras import Cameras
 from nerfkit.errors import NerfkitError
 
 OUTPUTS = ("rgb", "depth", "opacity", "normal")
-RECIPE = "recipe.json"
+RECIPE, CLAIMS = "recipe.json", ".claims"
 # Below this opacity a pixel has hit nothing and its raw depth is 0.
 EMPTY_OPACITY = 1e-3
 
@@ -43,17 +43,27 @@ class FrameFolder:
         """The folder that holds one output."""
         return self.folder if len(self.outputs) == 1 else self.folder / output
 
-    def prepare(self, recipe: dict) -> dict:
+    @property
+    def claims(self) -> Path:
+        """The file in which processes claim frames, while they render."""
+        return self.folder / CLAIMS
+
+    def has_recipe(self) -> bool:
+        """Whether the folder is one of ours."""
+        return (self.folder / RECIPE).is_file()
+
+    def prepare(self, recipe: dict, resume: bool = False) -> dict:
         """Make the folder ready for `recipe`; frames of another recipe are deleted.
 
         Returns the recipe to go on with: the stored one if it agrees with `recipe` in all that
         `recipe` names.
 
         Raises:
-            NerfkitError: the folder holds files but no recipe, so they are not ours to replace.
+            NerfkitError: the folder holds files but no recipe, so they are not ours to replace; or
+                to `resume` there are only frames of another recipe.
         """
         stored = self.folder / RECIPE
-        if self.folder.is_dir() and any(self.folder.iterdir()):
+        if self.folder.is_dir() and any(path.name != CLAIMS for path in self.folder.iterdir()):
             if not stored.exists():
                 raise NerfkitError(
                     f"{self.folder}: not empty and not written by nerfkit render; "
@@ -62,6 +72,11 @@ class FrameFolder:
             found = files.read_json(stored)
             if isinstance(found, dict) and all(found.get(k) == v for k, v in recipe.items()):
                 return found
+            if resume:
+                raise NerfkitError(
+                    f"{self.folder}: holds frames of another run, path or size; "
+                    "render without --resume to replace them"
+                )
             self._discard()
         self.folder.mkdir(parents=True, exist_ok=True)
         for output in self.outputs:
@@ -124,7 +139,12 @@ class FrameFolder:
         """Delete the frames, the recipe and the folders."""
         self._discard()
         (self.folder / RECIPE).unlink(missing_ok=True)
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Delete empty folders, and what processes left that were killed while they wrote."""
         for folder in (*(self.folder / output for output in OUTPUTS), self.folder):
+            files.remove_leftovers(folder)
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
 

@@ -18,6 +18,7 @@ from nerfkit.errors import NerfkitError
 KINDS = ("orbit", "spiral", "interpolate")
 DEFAULT_SECONDS = 5.0
 DEFAULT_FPS = 24.0
+LARGEST = 1e12  # of numbers in a file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +108,8 @@ def read_camera_path(
         int(_number(path, content, "render_height")),
     )
     own_seconds = _number(path, content, "seconds", default=len(frames) / DEFAULT_FPS)
+    if not 1e-3 < own_seconds < 1e6:
+        raise NerfkitError(f"{path}: 'seconds' must lie between 0.001 and 1e6, got {own_seconds}")
     own_fps = len(frames) / own_seconds
     rate = fps or (len(frames) / seconds if seconds else own_fps)
     if seconds or fps:
@@ -192,7 +195,8 @@ def _pinhole(
 
 def _number(path: Path, content: dict, field: str, default: float | None = None) -> float:
     value = content.get(field, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 < value < LARGEST:
         raise NerfkitError(f"{path}: {field!r} must be a number above 0, got {value!r}")
     return value
 
@@ -212,9 +216,9 @@ def _matrix(path: Path, index: int, frame: object) -> np.ndarray:
     numbers = frame.get("camera_to_world") if isinstance(frame, dict) else None
     try:
         matrix = np.array(numbers, dtype=np.float64).reshape(4, 4)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise NerfkitError(f"{where}: 'camera_to_world' must be 16 numbers, row by row") from None
-    if not np.isfinite(matrix).all() or np.linalg.det(matrix[:3, :3]) <= 1e-9:
+    if not (np.abs(matrix) < LARGEST).all() or np.linalg.det(matrix[:3, :3]) <= 1e-9:
         raise NerfkitError(f"{where}: 'camera_to_world' is not a rigid transform")
     left, _, right = np.linalg.svd(matrix[:3, :3])  # the nearest rotation; drops a uniform scale
     return np.concatenate([left @ right, matrix[:3, 3:]], axis=1)

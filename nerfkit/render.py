@@ -2,10 +2,17 @@
 
 Frames are written as they are made and an interrupted render goes on where it stopped (see
 nerfkit.frames); for a video they wait in a hidden folder beside it until it is encoded.
+
+Several processes of one command share the frames by claims (nerfkit.ranks.claims), without a word
+between them: when one dies, the others find its claims free and render its frames too.
 """
 
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,9 +32,14 @@ from nerfkit import __version__, video
 from nerfkit.errors import NerfkitError
 from nerfkit.frames import OUTPUTS, FrameFolder, digest, needed, z_depth
 from nerfkit.paths import CameraPath, at_size
+from nerfkit.ranks import ALONE, Claims, Team
 
 if TYPE_CHECKING:
     from nerfkit.run import Run
+
+# Bytes of the file of claims; those of the frames follow.
+SETUP, FINISH, FRAMES = 0, 1, 2
+LOOK_AGAIN = 0.2  # seconds, at frames that others have claimed
 
 # Names that look like a file of a kind we do not write.
 _OTHER_FILES = {".avi", ".gif", ".jpeg", ".jpg", ".m4v", ".mkv", ".mov", ".png", ".webm"}
@@ -61,6 +73,8 @@ def render_path(
     output: Path,
     outputs: Sequence[str] = ("rgb",),
     frames: str = ":",
+    team: Team = ALONE,
+    resume: bool = False,
 ) -> list[Path]:
     """Render `path` to `output` (OUT.mp4, or a folder for PNG frames).
 
@@ -72,9 +86,11 @@ def render_path(
         path: cameras of one size.
         outputs: some of rgb, depth, opacity, normal.
         frames: which frames of the whole path, as a Python slice "A:B".
+        team: the ranks that render it together; each calls this.
+        resume: go on with frames that are there; without, frames made otherwise are replaced.
 
     Returns:
-        The videos, or the folders, written.
+        The videos, or the folders, written; nothing where another rank was the last.
 
     Raises:
         NerfkitError: `output` is no .mp4 and no folder of ours, `frames` is empty or ffmpeg fails.
@@ -92,11 +108,28 @@ def render_path(
         store = FrameFolder(output.with_name(f".{output.stem}.frames"), outputs, raw_depth=False)
     else:
         store = FrameFolder(output, outputs, raw_depth=True)
-    _render_frames(run, path, store, chosen)
-    if not is_video:
-        return [store.place(name) for name in outputs]
-    written = _encode(store, output, chosen, path)
-    store.remove()
+    if resume and not store.has_recipe():
+        raise NerfkitError(f"{store.folder}: holds no frames to resume; render without --resume")
+    store.folder.mkdir(parents=True, exist_ok=True)
+    with Claims(store.claims) as claims, _outliving(team):
+        try:
+            team.meet()  # else one could be done, and tidy up, before another has begun
+            _render_frames(run, path, store, chosen, claims, team, resume)
+            claims.take(FINISH, wait=True)
+            if not store.claims.exists():  # another rank has
+                return []
+            written = [store.place(name) for name in outputs]
+            if is_video:
+                written = _encode(store, output, chosen, path)
+                claims.take(SETUP, wait=True)
+                claims.remove()  # first: tells who looks for a frame why it is gone
+                store.remove()
+        except NerfkitError:
+            if not store.has_recipe():
+                claims.remove()  # a folder that is not ours stays as it was
+            raise
+        claims.remove()
+        store.tidy()
     return written
 
 
@@ -117,34 +150,95 @@ def _recipe(run: "Run", path: CameraPath, outputs: Sequence[str]) -> dict:
     }
 
 
-def _render_frames(run: "Run", path: CameraPath, store: FrameFolder, chosen: range) -> None:
+def _render_frames(
+    run: "Run",
+    path: CameraPath,
+    store: FrameFolder,
+    chosen: range,
+    claims: Claims,
+    team: Team,
+    resume: bool,
+) -> None:
+    """Render what nobody else does, until all frames are there."""
     cameras, wanted = path.cameras, needed(store.outputs)
     width, height = int(cameras.width[0]), int(cameras.height[0])
-    recipe = store.prepare(_recipe(run, path, store.outputs))
+    claims.take(SETUP, wait=True)
+    if not store.claims.exists():  # the others were done before this rank began
+        return
+    recipe = store.prepare(_recipe(run, path, store.outputs), resume)
     if "depth" in store.outputs and "depth_range" not in recipe:
         recipe = {**recipe, "depth_range": list(_depth_range(run, path))}
         store.save_recipe(recipe)
+    claims.drop(SETUP)
     todo = [i for i in chosen if not store.complete(i, width, height)]
-    console = Console(file=sys.stderr, soft_wrap=True)
+    console = Console(file=sys.stderr, soft_wrap=True, quiet=not team.leads)
     if len(todo) < len(chosen):
         console.print(f"{len(chosen) - len(todo)} of {len(chosen)} frames are there already")
-    done = len(chosen) - len(todo)
+    start = team.share(len(todo)).start  # ranks begin far from each other
+    todo = todo[start:] + todo[:start]
     try:
         with _progress(console) as progress:
-            task = progress.add_task(
-                f"{path.kind} {width}x{height}", total=len(chosen), completed=done, rate=""
-            )
-            for index in todo:
-                camera = cameras[index]
-                store.write(index, camera, run.render(camera, wanted), recipe.get("depth_range"))
-                done += 1
-                speed = progress.tasks[task].speed
-                progress.update(task, advance=1, rate=f"{speed:.2f} frames/s" if speed else "")
+            task = progress.add_task(f"{path.kind} {width}x{height}", total=len(chosen), rate="")
+            while todo:
+                claimed_by_others = []
+                for place, index in enumerate(todo):
+                    if not claims.take(FRAMES + index):
+                        claimed_by_others.append(index)
+                        continue
+                    if not store.complete(index, width, height):
+                        if not store.claims.exists():  # another rank has made the video
+                            return
+                        camera = cameras[index]
+                        rendered = run.render(camera, wanted)
+                        store.write(index, camera, rendered, recipe.get("depth_range"))
+                    claims.drop(FRAMES + index)
+                    left = len(todo) - place - 1 + len(claimed_by_others)
+                    speed = progress.tasks[task].speed
+                    progress.update(
+                        task,
+                        completed=len(chosen) - left,
+                        rate=f"{speed:.2f} frames/s" if speed else "",
+                    )
+                todo = [i for i in claimed_by_others if not store.complete(i, width, height)]
+                if todo:
+                    time.sleep(LOOK_AGAIN)
     except KeyboardInterrupt:
+        missing = [i for i in chosen if not store.complete(i, width, height)]
         raise KeyboardInterrupt(
-            f"{done} of {len(chosen)} frames are kept in {store.folder}; "
-            "the same command goes on from there"
+            f"{len(chosen) - len(missing)} of {len(chosen)} frames are kept in {store.folder}, "
+            f"missing: {_spans(missing)}; the same command goes on from there"
         ) from None
+
+
+def _spans(numbers: Sequence[int]) -> str:
+    """`3, 7-9` for 3, 7, 8, 9."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and spans[-1][1] == number - 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in spans) or "none"
+
+
+@contextmanager
+def _outliving(team: Team) -> Iterator[None]:
+    """SIGTERM stops like Ctrl-C, but not where a rank has died: torchrun sends it for that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: object) -> None:
+        if not team.lost_one():
+            raise KeyboardInterrupt
+        if team.speaks():
+            print("nerfkit: a process has ended; the others render its frames", file=sys.stderr)
+
+    usual = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, usual)
 
 
 def _progress(console: Console) -> Progress:

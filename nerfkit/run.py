@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nerfkit import device
 from nerfkit.baking.storage import load_baked
-from nerfkit.cameras import Cameras
+from nerfkit.cameras import Cameras, check_cameras
 from nerfkit.errors import NerfkitError
 from nerfkit.evaluate import background_colour
 from nerfkit.fields.field import Field
@@ -22,6 +22,7 @@ from nerfkit.fields.frame import render_frame
 from nerfkit.files import read_json
 from nerfkit.threads import kernels_alone
 from nerfkit.training.checkpoint import load_field
+from nerfkit.training.stored import UNREADABLE
 
 CONFIG = "config.json"
 CAMERAS = "cameras.json"
@@ -49,6 +50,8 @@ class Run:
     ) -> None:
         self.folder, self.config, self.train_cameras = folder, config, train_cameras
         self.scene_box = torch.tensor(config["scene_box"], dtype=torch.float32)
+        if self.scene_box.shape != (2, 3) or not bool(torch.isfinite(self.scene_box).all()):
+            raise ValueError("scene_box is no box")
         self.field, self.iteration = field, iteration
         self.background = background_colour(config["background"])
 
@@ -65,10 +68,10 @@ class Run:
         field, state = load_field(folder)
         config = read_json(folder / CONFIG)
         try:
-            cameras = Cameras.from_dict(read_json(folder / CAMERAS))
+            cameras = _cameras(folder / CAMERAS, read_json(folder / CAMERAS))
             field = field.to(place).collapsed()
             return cls(folder, config, cameras, field, state.step)
-        except (KeyError, TypeError, ValueError) as error:
+        except UNREADABLE as error:
             raise NerfkitError(
                 f"{folder}: {CONFIG} or {CAMERAS} is not what nerfkit fit writes ({error!r}); "
                 "restore it or fit again"
@@ -78,9 +81,9 @@ class Run:
     def _load_baked(cls, path: Path, place: torch.device) -> "Run":
         field, run = load_baked(path)
         try:
-            cameras = Cameras.from_dict(run["cameras"])
-            return cls(path, run["config"], cameras, field.to(place), run["iteration"])
-        except (KeyError, TypeError, ValueError) as error:
+            cameras = _cameras(path, run["cameras"])
+            return cls(path, run["config"], cameras, field.to(place), int(run["iteration"]))
+        except UNREADABLE as error:
             raise NerfkitError(
                 f"{path}: not what nerfkit bake writes ({error!r}); bake the run again"
             ) from error
@@ -97,3 +100,12 @@ class Run:
         """Images of one camera (a `Cameras` of length one): see `nerfkit.fields.frame`."""
         with kernels_alone():
             return render_frame(self.field, camera, self.background, outputs)
+
+
+def _cameras(source: Path, values: dict[str, Any]) -> Cameras:
+    """Cameras that a file holds, checked."""
+    cameras = Cameras.from_dict(values)
+    if not len(cameras):
+        raise ValueError("no cameras")
+    check_cameras(cameras, [f"{source}: camera {i}" for i in range(len(cameras))])
+    return cameras

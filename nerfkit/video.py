@@ -5,6 +5,7 @@ result is renamed.
 """
 
 import contextlib
+import glob
 import os
 import subprocess
 import tempfile
@@ -64,6 +65,8 @@ def write_mp4(path: Path, frames: Iterable[np.ndarray], fps: float) -> tuple[int
     height, width = first.shape[:2]
     size = even(width, height)
     border = ((0, size[1] - height), (0, size[0] - width), (0, 0))
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):  # by one that was killed
+        left.unlink(missing_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(

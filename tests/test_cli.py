@@ -53,7 +53,7 @@ def fitted(monkeypatch) -> list:
 
     module = types.ModuleType("nerfkit.training")
     module.FitConfig = FitConfig
-    module.fit = lambda config, started: calls.append(config)
+    module.fit = lambda config, started, team: calls.append(config)
     module.process_start = float
     monkeypatch.setitem(sys.modules, "nerfkit.training", module)
     monkeypatch.delitem(sys.modules, "nerfkit.cli.fit", raising=False)
@@ -87,7 +87,7 @@ def test_no_command_shows_usage(capsys):
     assert "usage: nerfkit" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["eval", "render", "info"])
+@pytest.mark.parametrize("command", ["prepare", "eval", "render", "export", "view", "info"])
 def test_each_command_has_help(command, capsys):
     assert cli.main([command, "--help"]) == 0
     assert f"nerfkit {command}" in capsys.readouterr().out

@@ -26,9 +26,13 @@ def lattice_points(
     step: float,
     jitter: torch.Tensor | None = None,
     near: float = 0.0,
-    far: float = math.inf,
+    far: float | torch.Tensor = math.inf,
 ) -> LatticePoints:
-    """Points t = (k + jitter) step, k = 0, 1, ..., with near <= t < far, in occupied voxels."""
+    """Points t = (k + jitter) step, k = 0, 1, ..., with near <= t < far, in occupied voxels.
+
+    Args:
+        far: one for all, or [R].
+    """
     o, d = occupancy.to_grid(origins), directions / occupancy.voxel
     top = occupancy.resolution
     parallel = d.abs() < PARALLEL

@@ -14,6 +14,7 @@ import torch
 
 from nerfkit.kernels import _backend
 from nerfkit.kernels.first_hit import check_rays
+from nerfkit.kernels.ray_pieces import Pieces
 from nerfkit.kernels.voxel_features.grid import RenderGrid
 
 from .reference import Fitted, Rendered
@@ -22,6 +23,7 @@ __all__ = ["FEATURES", "Fitted", "RenderGrid", "Rendered", "fit_rays", "render_r
 
 FEATURES = 16
 MAX_BANDS = 4
+GPU_WITHOUT = "pieces of rays, distortion, depths and gradients of rays"
 GPU_LAYERS, GPU_UNITS = 2, 128  # most hidden layers, and units of one, of backend gpu
 
 
@@ -44,6 +46,7 @@ def render_rays(
     far: float = math.inf,
     early_stop: float = 1e-4,
     weight_min: float = 1e-4,
+    pieces: Pieces | None = None,
     backend: str | None = None,
 ) -> Rendered:
     """Render rays, with gradients for density, features, mlp and background.
@@ -68,6 +71,8 @@ def render_rays(
         jitter: [R] in [0, 1); None is 0.5.
         background: [R, 3] or [3]; None is black.
         near, far: range of t.
+        pieces: of the rays in the octree's space, `near` and `far` being already part of them; the
+            step is then a distance there, while directions and t stay those of the world.
 
     Returns:
         colors [R, 3]; depths [R], sum w t, not divided by the opacity; opacities [R], sum w.
@@ -81,7 +86,8 @@ def render_rays(
         raise ValueError(
             f"`background` must have shape ({n_rays}, 3) or (3,), got {tuple(background.shape)}"
         )
-    return _implementation(origins, backend).render_rays(
+    _check_pieces(pieces, n_rays)
+    return _implementation(origins, backend, pieces is not None).render_rays(
         *(origins, directions, grid, density, features, mlp, widths),
         step=step,
         density_scale=density_scale,
@@ -93,6 +99,7 @@ def render_rays(
         far=far,
         early_stop=early_stop,
         weight_min=weight_min,
+        pieces=pieces,
     )
 
 
@@ -122,9 +129,22 @@ def fit_rays(
     far: float = math.inf,
     early_stop: float = 1e-4,
     weight_min: float = 1e-4,
+    pieces: Pieces | None = None,
+    distortion: float = 0.0,
+    depths: torch.Tensor | None = None,
+    depth_weight: float = 0.0,
+    grad_rays: torch.Tensor | None = None,
     backend: str | None = None,
 ) -> Fitted:
-    """Forward and backward of scale * sum_r |color_r - target_r|^2 in one pass, outside autograd.
+    """Forward and backward of a loss in one pass, outside autograd.
+
+        loss = scale * sum_r (|color_r - target_r|^2 + distortion * spread_r
+                              + depth_weight * h(depth_r / depths_r - 1))
+
+    with h Huber's, h(x) = x^2 up to |x| = 0.2, on rays with a depth; and with the spread of a ray's
+    weights (2111.12077, eq. 15; s: distance in the octree's space)
+
+        spread = sum_ij w_i w_j |s_i - s_j| + 1/3 sum_i w_i^2 step
 
     Everything is as in `render_rays`; gradients are added to buffers that the caller keeps from
     step to step, so that neither they nor the samples cost an allocation.
@@ -136,6 +156,11 @@ def fit_rays(
         features_touched: [V] uint8, set to 1 at the corners of every sample with a colour.
         max_weights: [V], raised to the largest weight seen in a finest voxel, at the row of the
             voxel's lowest corner; None: not wanted.
+        distortion: weight of the spread.
+        depths: [R] t of what is seen; 0 where it is not known.
+        depth_weight: weight of the errors of these.
+        grad_rays: [R, 6], or [P, 6] with pieces; added to: the gradient of origins and directions
+            by way of where samples are; colours change with the direction too, but not here.
 
     Raises:
         ValueError: wrong shapes, dtypes or ranges, a buffer that is not contiguous, or an unknown
@@ -164,7 +189,18 @@ def fit_rays(
                 f"`{name}` must be contiguous, {dtype} of shape {tuple(like.shape)}, got "
                 f"{buffer.dtype} of shape {tuple(buffer.shape)}"
             )
-    return _implementation(origins, backend).fit_rays(
+    _check_pieces(pieces, n_rays)
+    n_rows = n_rays if pieces is None else len(pieces.rows)
+    for name, tensor, shape in (
+        ("depths", depths, (n_rays,)),
+        ("grad_rays", grad_rays, (n_rows, 6)),
+    ):
+        if tensor is not None and (
+            tuple(tensor.shape) != shape or tensor.dtype != origins.dtype or tensor.requires_grad
+        ):
+            raise ValueError(f"`{name}` must be {origins.dtype} of shape {shape}")
+    rich = not (pieces is None and not distortion and depths is None and grad_rays is None)
+    return _implementation(origins, backend, rich).fit_rays(
         *(origins, directions, targets, grid, density, features, mlp, widths),
         scale=scale,
         grad_density=grad_density,
@@ -182,11 +218,24 @@ def fit_rays(
         far=far,
         early_stop=early_stop,
         weight_min=weight_min,
+        pieces=pieces,
+        distortion=distortion,
+        depths=depths,
+        depth_weight=depth_weight,
+        grad_rays=grad_rays,
     )
 
 
-def _implementation(origins: torch.Tensor, backend: str | None):
-    chosen = _backend.choose("fused_render", origins, backend)
+def _check_pieces(pieces: Pieces | None, n_rays: int) -> None:
+    if pieces is not None and len(pieces.first) != n_rays + 1:
+        raise ValueError(f"`pieces` must be of {n_rays} rays, got {len(pieces.first) - 1}")
+
+
+def _implementation(origins: torch.Tensor, backend: str | None, rich: bool):
+    """`rich`: something is asked for that backend gpu does not have."""
+    chosen = _backend.choose(
+        "fused_render", origins, backend, without=GPU_WITHOUT if rich else None
+    )
     if chosen == "cpu":
         from . import cpu as implementation
     elif chosen == "gpu":

@@ -11,6 +11,7 @@ namespace {
 using namespace nk;
 
 constexpr int64_t TILE = 64;  // rays
+constexpr float DEPTH_ERROR = 0.2f;  // relative; larger ones pull no harder
 
 // What all entry points share: the field, where to sample, and the rays.
 struct Job {
@@ -24,9 +25,9 @@ Job make_job(const float* origins, const float* directions, const float* jitter,
              const float* backgrounds, int64_t n_rays, const int64_t* resolutions, int64_t n_levels,
              const int32_t* bricks, const uint64_t* occupancy, const float* density,
              const float* features, const int64_t* widths, int64_t n_layers, const float* mlp,
-             int64_t bands, const float* settings) {
+             int64_t bands, const float* settings, const float* pieces, const int64_t* first) {
     Job job;
-    job.rays = {origins, directions, jitter, backgrounds};
+    job.rays = {origins, directions, jitter, backgrounds, pieces, first};
     job.n_rays = n_rays;
     const int64_t finest = resolutions[n_levels - 1];
     job.field.grid = make_grid(resolutions, n_levels, bricks, finest);
@@ -49,6 +50,7 @@ Job make_job(const float* origins, const float* directions, const float* jitter,
     s.far = settings[8];
     s.early_stop = settings[9];
     s.weight_min = settings[10];
+    s.distortion = settings[11];
     return job;
 }
 
@@ -97,10 +99,10 @@ void write(const RayResult* results, int64_t begin, int64_t end, float* colors, 
         int64_t n_rays, const int64_t *resolutions, int64_t n_levels, const int32_t *bricks,      \
         const uint64_t *occupancy, const float *density, const float *features,                   \
         const int64_t *widths, int64_t n_layers, const float *mlp, int64_t bands,                 \
-        const float *settings
+        const float *settings, const float *pieces, const int64_t *first
 #define NK_JOB                                                                                  \
     make_job(origins, directions, jitter, backgrounds, n_rays, resolutions, n_levels, bricks,    \
-             occupancy, density, features, widths, n_layers, mlp, bands, settings)
+             occupancy, density, features, widths, n_layers, mlp, bands, settings, pieces, first)
 
 NK_EXPORT void nk_fused_render_forward(NK_SCENE, float* colors, float* depths, float* opacities,
                                        int64_t* counts) {
@@ -141,11 +143,15 @@ NK_EXPORT void nk_fused_render_backward(NK_SCENE, const float* grad_colors,
     workers.finish(job, grad_mlp, counts);
 }
 
-// Forward and backward of the loss  scale * sum_r |color_r - target_r|^2  in one pass.
-NK_EXPORT void nk_fused_render_fit(NK_SCENE, const float* targets, float scale, float* grad_density,
+// Forward and backward in one pass of the loss
+// scale * sum_r (|color_r - target_r|^2 + distortion spread_r + depth_weight h(depth_r / depths_r - 1))
+// where h is Huber's, h(x) = x^2 up to |x| = DEPTH_ERROR, and rays with depths_r = 0 have no last term.
+NK_EXPORT void nk_fused_render_fit(NK_SCENE, const float* targets, const float* depth_targets,
+                                   float depth_weight, float scale, float* grad_density,
                                    float* grad_features, float* grad_mlp,
-                                   uint8_t* features_touched,
-                                   float* max_weight, float* squared_errors, int64_t* counts) {
+                                   float* grad_rays, uint8_t* features_touched,
+                                   float* max_weight, float* colors, float* squared_errors,
+                                   int64_t* counts) {
     const Job job = NK_JOB;
     Workers workers(job, true);
     FieldGradients grads{grad_density, grad_features, features_touched};
@@ -159,14 +165,21 @@ NK_EXPORT void nk_fused_render_fit(NK_SCENE, const float* targets, float scale, 
             RayGradient& g = upstream[r - begin];
             float squared = 0.f;
             for (int c = 0; c < 3; ++c) {
-                const float error = results[r - begin].color[c] - targets[r * 3 + c];
+                colors[r * 3 + c] = results[r - begin].color[c];
+                const float error = colors[r * 3 + c] - targets[r * 3 + c];
                 g.color[c] = 2.f * scale * error;
                 squared += error * error;
             }
             squared_errors[r] = squared;
             g.depth = g.opacity = 0.f;
+            if (depth_targets && depth_targets[r] > 0.f) {
+                const float error = results[r - begin].depth / depth_targets[r] - 1.f;
+                const float bounded = std::min(std::max(error, -DEPTH_ERROR), DEPTH_ERROR);
+                g.depth = 2.f * scale * depth_weight * bounded / depth_targets[r];
+            }
         }
-        tile.backward(job.rays, begin, upstream, grads, workers.mlp_gradients[thread].data());
+        tile.backward(job.rays, begin, upstream, grads, workers.mlp_gradients[thread].data(),
+                      scale * job.sampling.distortion, grad_rays);
         if (max_weight) tile.record_weights(max_weight);
     });
     workers.finish(job, grad_mlp, counts);

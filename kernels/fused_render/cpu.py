@@ -12,6 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from nerfkit.kernels import _native
 from nerfkit.kernels.fused_mlp.cpu import MAX_LAYERS, MAX_WIDTH
+from nerfkit.kernels.ray_pieces import Pieces
 from nerfkit.kernels.voxel_features.grid import RenderGrid
 
 from .reference import Fitted, Rendered
@@ -53,6 +54,8 @@ def _scene(
     far: float,
     early_stop: float,
     weight_min: float,
+    pieces: Pieces | None,
+    distortion: float = 0.0,
 ) -> tuple:
     """The arguments that all entry points share, in the order of NK_SCENE in cpu.cpp."""
     if background is not None:
@@ -88,12 +91,14 @@ def _scene(
         min(far, FAR_AWAY),
         early_stop,
         weight_min,
+        distortion,
     )
+    rows, first = (None, None) if pieces is None else (pieces.rows, pieces.first)
     return (
         *(tensors["origins"], tensors["directions"], tensors["jitter"], tensors["background"]),
         *(origins.shape[0], grid.resolutions, grid.resolutions.shape[0], grid.tables, grid.words),
         *(tensors["density"], tensors["features"], widths, len(widths) - 1, tensors["mlp"]),
-        *(bands, settings),
+        *(bands, settings, rows, first),
     )
 
 
@@ -170,6 +175,9 @@ def fit_rays(
     grad_mlp: torch.Tensor,
     features_touched: torch.Tensor,
     max_weights: torch.Tensor | None,
+    grad_rays: torch.Tensor | None = None,
+    depths: torch.Tensor | None = None,
+    depth_weight: float = 0.0,
     **settings,
 ) -> Fitted:
     """Same function as the reference, float32 only."""
@@ -177,14 +185,14 @@ def fit_rays(
         raise ValueError(f"`targets` must be float32 on backend 'cpu', got {targets.dtype}")
     with torch.no_grad():
         scene = _scene(origins, directions, *field, **settings)
-        squared_errors = torch.empty(origins.shape[0])
+        colors, squared_errors = torch.empty(origins.shape[0], 3), torch.empty(origins.shape[0])
         counts = torch.empty(2, dtype=torch.int64)
         _native.call(
             "nk_fused_render_fit",
             *scene,
-            targets.contiguous(),
-            float(scale),
-            *(grad_density, grad_features, grad_mlp, features_touched, max_weights),
-            *(squared_errors, counts),
+            *(targets.contiguous(), None if depths is None else depths.contiguous()),
+            *(float(depth_weight), float(scale)),
+            *(grad_density, grad_features, grad_mlp, grad_rays, features_touched, max_weights),
+            *(colors, squared_errors, counts),
         )
-    return Fitted(squared_errors, *counts.tolist())
+    return Fitted(squared_errors, *counts.tolist(), colors)

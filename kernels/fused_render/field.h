@@ -107,4 +107,34 @@ inline void scatter_features(FieldGradients& grads, const SampleCorners& s, int 
     }
 }
 
+// Slope along x, y and z of the interpolation of eight corner values, whose weights tell the place.
+template <class T>
+inline void trilinear_slope(const T* weight, const T* value, T* out) {
+    const T fx = weight[1] + weight[3] + weight[5] + weight[7],
+            fy = weight[2] + weight[3] + weight[6] + weight[7],
+            fz = weight[4] + weight[5] + weight[6] + weight[7];
+    const T gx = 1.f - fx, gy = 1.f - fy, gz = 1.f - fz;
+    out[0] = gz * (gy * (value[1] - value[0]) + fy * (value[3] - value[2])) +
+             fz * (gy * (value[5] - value[4]) + fy * (value[7] - value[6]));
+    out[1] = gz * (gx * (value[2] - value[0]) + fx * (value[3] - value[1])) +
+             fz * (gx * (value[6] - value[4]) + fx * (value[7] - value[5]));
+    out[2] = gy * (gx * (value[4] - value[0]) + fx * (value[5] - value[1])) +
+             fy * (gx * (value[6] - value[2]) + fx * (value[7] - value[3]));
+}
+
+// Adds the gradient of a sample's place, in finest voxels, from that of its features.
+inline void place_gradient(const VoxelGrid& grid, const float* features, const SampleCorners& s,
+                           const float* gradient, float* out) {
+    for (int l = 0; l < grid.n_levels; ++l) {
+        float along[8], slope[3];
+        for (int c = 0; c < 8; ++c) {
+            const float* record = features + static_cast<int64_t>(s.index[l * 8 + c]) * FEATURES;
+            along[c] = 0.f;
+            for (int k = 0; k < FEATURES; ++k) along[c] += record[k] * gradient[k];
+        }
+        trilinear_slope(s.weight + l * 8, along, slope);
+        for (int a = 0; a < 3; ++a) out[a] += grid.level[l].scale * slope[a];
+    }
+}
+
 }  // namespace nk

@@ -61,8 +61,10 @@ class _RenderRays(torch.autograd.Function):
         return g_background, *(g.to(x.dtype) if n else None for g, x, n in kept), None, None
 
 
-def render_rays(*args, launches: tuple[Launch, Launch] | None = None, **settings) -> Rendered:
-    """Same function as the reference; float32, features in 16 bits if given so."""
+def render_rays(
+    *args, launches: tuple[Launch, Launch] | None = None, pieces: None = None, **settings
+) -> Rendered:
+    """Same function as the reference, without pieces; float32, features in 16 bits if given so."""
     scene = Scene(*args, **settings)
     watched = [scene.tensors[name] for name in ("backgrounds", "density", "features", "mlp")]
     return Rendered(*_RenderRays.apply(*watched, scene, launches or usual(scene.widths)))
@@ -80,9 +82,14 @@ def fit_rays(
     features_touched: torch.Tensor,
     max_weights: torch.Tensor | None,
     launches: tuple[Launch, Launch] | None = None,
+    pieces: None = None,
+    distortion: float = 0.0,
+    depths: None = None,
+    depth_weight: float = 0.0,
+    grad_rays: None = None,
     **settings,
 ) -> Fitted:
-    """Same function as the reference, float32 only.
+    """Same function as the reference, float32 only, with none of the last five arguments.
 
     The counts are tensors without dimensions: to read them waits for the device.
     """
@@ -106,7 +113,7 @@ def fit_rays(
                 # colours and targets are in 0..1
                 peak=torch.full((1,), 2.0 * abs(scale), device=scene.device),
             )
-    return Fitted(squared_errors, *pixels.counts.unbind())
+    return Fitted(squared_errors, *pixels.counts.unbind(), pixels.colors)
 
 
 # What is compiled in practice, and the limits that must hold (see kernels/shared/aot.py).

@@ -11,8 +11,11 @@ import torch.nn.functional as F
 from nerfkit.kernels.encodings.reference import spherical_harmonics
 from nerfkit.kernels.first_hit.reference import lattice_points
 from nerfkit.kernels.fused_mlp.reference import fused_mlp
+from nerfkit.kernels.ray_pieces import Pieces
 from nerfkit.kernels.voxel_features.grid import RenderGrid
 from nerfkit.kernels.voxel_features.reference import corners, interpolate
+
+DEPTH_ERROR = 0.2  # relative; larger ones pull no harder
 
 
 class Rendered(NamedTuple):
@@ -29,6 +32,7 @@ class Fitted(NamedTuple):
     squared_errors: torch.Tensor  # [R] |color - target|^2
     n_samples: int  # densities looked up
     n_shaded: int  # colours evaluated
+    colors: torch.Tensor  # [R, 3] rendered
 
 
 class Samples(NamedTuple):
@@ -36,6 +40,7 @@ class Samples(NamedTuple):
 
     ray_indices: torch.Tensor  # [S] int64
     t: torch.Tensor  # [S]
+    s: torch.Tensor  # [S] the same in the octree's space
     points: torch.Tensor  # [S, 3] finest voxels
     cells: torch.Tensor  # [S, 3] int64
     transmittance: torch.Tensor  # [S] before the sample
@@ -55,10 +60,14 @@ def trace(
     near: float = 0.0,
     far: float = math.inf,
     early_stop: float = 1e-4,
+    pieces: Pieces | None = None,
 ) -> Samples:
     """The samples of all rays and their weights."""
-    found = lattice_points(origins, directions, grid, step, jitter, near, far)
-    rays = found.ray_indices
+    if pieces is None:
+        found = lattice_points(origins, directions, grid, step, jitter, near, far)
+        rays, t, s = found.ray_indices, found.t, found.t
+    else:
+        found, rays, t, s = _bent(pieces, grid, step, jitter)
     raw = interpolate(grid.finest(), found.points, found.cells, density)
     tau = density_scale * F.softplus(raw + density_bias) * step
     counts = torch.bincount(rays, minlength=len(origins))
@@ -68,7 +77,32 @@ def trace(
     transmittance = torch.exp(-(padded.cumsum(1) - padded))[rays, place]
     weights = transmittance * -torch.expm1(-tau)
     kept = transmittance >= early_stop
-    return Samples(*(x[kept] for x in (*found, transmittance, weights)))
+    columns = rays, t, s, found.points, found.cells, transmittance, weights
+    return Samples(*(x[kept] for x in columns))
+
+
+def _bent(pieces: Pieces, grid: RenderGrid, step: float, jitter: torch.Tensor | None) -> tuple:
+    """Lattice points of the pieces, their rays, and t and s along these."""
+    origins, directions = pieces.rows[:, :3], pieces.rows[:, 3:6]
+    length, u, du, m, dm = pieces.rows[:, 6:].unbind(1)
+    owners = pieces.owners()
+    travelled = length.cumsum(0) - length
+    starts = pieces.first[:-1].clamp_max(max(len(length) - 1, 0))
+    travelled = travelled - travelled[starts][owners] if len(length) else travelled
+    offset = torch.full_like(length, 0.5) if jitter is None else jitter.to(length)[owners]
+    shift = (offset - travelled / step).detach()
+    found = lattice_points(origins, directions, grid, step, shift - shift.floor(), 0.0, length)
+    piece, s = found.ray_indices, found.t
+    t = (m[piece] + s * dm[piece]) / (u[piece] + s * du[piece])
+    return found, owners[piece], t, s + travelled[piece]
+
+
+def spread(samples: Samples, step: float) -> torch.Tensor:
+    """Sum over the rays of sum_ij w_i w_j |s_i - s_j| + 1/3 sum_i w_i^2 step."""
+    w, s = samples.weights, samples.s
+    same = samples.ray_indices[:, None] == samples.ray_indices
+    pairs = w[:, None] * w * (s[:, None] - s).abs()
+    return torch.where(same, pairs, 0).sum() + step / 3 * w.square().sum()
 
 
 def unpack(mlp: torch.Tensor, widths: Sequence[int]) -> tuple[list[torch.Tensor], ...]:
@@ -145,25 +179,47 @@ def fit_rays(
     bands: int,
     background: torch.Tensor | None,
     weight_min: float,
+    distortion: float = 0.0,
+    depths: torch.Tensor | None = None,
+    depth_weight: float = 0.0,
+    grad_rays: torch.Tensor | None = None,
+    pieces: Pieces | None = None,
     **sampling,
 ) -> Fitted:
     """See `nerfkit.kernels.fused_render.fit_rays`."""
-    leaves = [x.detach().requires_grad_() for x in (density, features, mlp)]
+    rays = torch.cat([origins, directions], 1) if pieces is None else pieces.rows[:, :6]
+    leaves = [x.detach().requires_grad_() for x in (density, features, mlp, rays)]
     with torch.enable_grad():
-        samples = trace(origins, directions, grid, leaves[0], **sampling)
+        if pieces is None:
+            way = leaves[3][:, :3], leaves[3][:, 3:]
+        else:
+            way = origins, directions
+            pieces = Pieces(torch.cat([leaves[3], pieces.rows[:, 6:]], 1), pieces.first)
+        samples = trace(*way, grid, leaves[0], pieces=pieces, **sampling)
         rendered = shade(
             *(samples, directions, grid, leaves[1], leaves[2], widths, bands, background),
             weight_min,
         )
         squared = (rendered.colors - targets).square().sum(1)
-        found = torch.autograd.grad(scale * squared.sum(), leaves)
+        loss = squared.sum()
+        if distortion:
+            loss = loss + distortion * spread(samples, sampling["step"])
+        if depths is not None:
+            known = depths > 0
+            wrong = rendered.depths[known] / depths[known] - 1
+            # Huber's: x^2 within the bound, 2 bound |x| - bound^2 beyond
+            bound = wrong.abs().detach().clamp_max(DEPTH_ERROR)
+            loss = loss + depth_weight * (2 * bound * wrong.abs() - bound**2).sum()
+        found = torch.autograd.grad(scale * loss, leaves, allow_unused=True)
     with torch.no_grad():
-        for buffer, gradient in zip((grad_density, grad_features, grad_mlp), found, strict=True):
-            buffer += gradient
+        buffers = grad_density, grad_features, grad_mlp, grad_rays
+        for buffer, gradient in zip(buffers, found, strict=True):
+            if buffer is not None and gradient is not None:
+                buffer += gradient
         seen = samples.weights > weight_min
         rows, _ = corners(grid, samples.points[seen], samples.cells[seen])
         features_touched[rows] = 1
         if max_weights is not None:
             lowest = grid.vertex_index(len(grid.resolutions) - 1, samples.cells)
             max_weights.scatter_reduce_(0, lowest, samples.weights.detach(), "amax")
-    return Fitted(squared.detach(), len(samples.t), int(seen.sum()))
+    return Fitted(squared.detach(), len(samples.t), int(seen.sum()), rendered.colors.detach())

@@ -35,7 +35,7 @@ from nerfkit.kernels.baked_render import Layout
 from nerfkit.kernels.baked_render.grid import DETAIL, GREYS, RECORD
 from nerfkit.octree import Octree
 from nerfkit.octree.storage import child_masks, codes_of
-from nerfkit.training.stored import DEEPEST, Stored
+from nerfkit.training.stored import DEEPEST, LARGEST, UNREADABLE, Stored, in_range, whole
 
 FORMAT = "nerfkit baked 2"
 DETAILED = 3 + GREYS
@@ -87,13 +87,21 @@ def load_baked(path: str | Path) -> tuple[BakedField, dict[str, Any]]:
     scene, run = stored.json("scene"), stored.json("run")
     try:
         shape = scene["shape"]
-        shape = BakedShape(**{**shape, "density_range": tuple(shape["density_range"])})
-        if not 0 <= scene["depth"] <= DEEPEST:
-            raise ValueError(f"depth {scene['depth']}")
+        first, step = shape["density_range"]
+        in_range({"first": first, "step": step}, -LARGEST, LARGEST, "first", "step")
+        in_range(shape, 1e-3, 1e3, "step_voxels")
+        in_range(shape, 0, LARGEST, "density_scale", "near")
+        in_range(shape, -LARGEST, LARGEST, "density_bias")
+        shape = BakedShape(**{**shape, "density_range": (first, step)})
+        whole(scene, 0, DEEPEST, "depth")
+        in_range(scene, 1 / LARGEST, LARGEST, "size")
+        corner = scene["box_min"]
+        in_range(dict(enumerate(corner)), -LARGEST, LARGEST, 0, 1, 2)
         masks = stored.take("child_masks", (None,), torch.uint8)
         codes = codes_of(masks, scene["depth"], scene["leaves"])
-        octree = Octree(torch.tensor(scene["box_min"]), scene["size"], scene["depth"], codes)
-    except (KeyError, TypeError, ValueError) as error:
+        box_min = torch.tensor(corner[:3], dtype=torch.float32)
+        octree = Octree(box_min, float(scene["size"]), scene["depth"], codes)
+    except UNREADABLE as error:
         raise stored.unreadable(error) from error
     layout = Layout.of(octree)
     n, n_details = len(layout.codes), len(layout.details)

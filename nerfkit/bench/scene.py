@@ -1,4 +1,4 @@
-"""The suites `fit` and `render`: a built-in scene fitted for a moment, its steps and its frames."""
+"""A built-in scene, or the user's own, fitted for a moment to measure steps and frames on."""
 
 from __future__ import annotations
 
@@ -10,93 +10,83 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from nerfkit import device
 from nerfkit.cameras import Cameras
 from nerfkit.data import load_dataset
+from nerfkit.evaluate import background_colour
 from nerfkit.fields.fast import FastField
-from nerfkit.fields.frame import render_frame
-from nerfkit.paths import at_size
+from nerfkit.kernels.fused_render import fit_rays
+from nerfkit.run import Run
 from nerfkit.scenes import build
 from nerfkit.training import FitConfig, checkpoint, fit
-from nerfkit.training.optimiser import Optimiser, Rates
 from nerfkit.training.pixels import Pixels
 
-from .case import Case
+from .effort import Effort
 
-SCENE = "machine"
-BACKENDS = ("reference", "cpu", "gpu")
-# So low that no parameter changes: every step timed is the same step.
-RATES = Rates(density=1e-20, features=1e-20, network=1e-20)
+SCENE, TEST_VIEWS = "machine", 4
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A field after some steps, and what it was fitted to."""
+    """A field after some steps, as it is fitted and as it is rendered, and what it saw."""
 
     field: FastField
+    rendered: FastField
     pixels: Pixels
     camera: Cameras
+    background: Tensor
 
 
-def fitted(side: int, n_views: int, steps: int) -> Fitted:
-    """Trace the scene, fit it, and load the result, in a temporary folder."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        data = build(SCENE, folder / "data", size=(side, side), n_train=n_views, n_test=1)
-        fit(FitConfig(data=data, output=folder / "run", steps=steps))
-        place, (field, _) = device.best(), checkpoint.load_field(folder / "run")
-        field = field.to(place)
-        dataset = load_dataset(data, splits=("train",))
-        pixels = Pixels(dataset, dataset.splits["train"], field.device)
+def images(effort: Effort, folder: Path) -> Path:
+    """The built-in scene in `folder`, made unless an earlier suite has."""
+    side, n_views, _ = effort.scene
+    return build(SCENE, folder / SCENE, size=(side, side), n_train=n_views, n_test=TEST_VIEWS)
+
+
+def fitted(data: Path, steps: int, place: torch.device) -> Fitted:
+    """Fit the images in a folder, and load the result onto a device."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "run"
+        fit(FitConfig(data=data, output=output, steps=steps))
+        field, _ = checkpoint.load_field(output)
+        run = Run.load(output, place)
+    field = field.to(place)
+    dataset = load_dataset(data, splits=("train",))
+    pixels = Pixels(dataset, dataset.splits["train"], place)
     pixels.keep_hit(field.hits)
-    return Fitted(field, pixels, pixels.cameras[0])
+    background = background_colour(run.config["background"]).to(place)
+    return Fitted(field, run.field, pixels, pixels.cameras[0], background)
 
 
-def fit_cases(scene: Fitted, n_rays: int) -> Iterator[Case]:
-    """A whole optimiser step, on a batch that stays the same."""
-    for count in (n_rays // 8, n_rays):
-        place = scene.field.device
-        generator = torch.Generator(place).manual_seed(0)
-        batch = scene.pixels.draw(count, generator)
-        background = torch.rand(len(batch.origins), 3, generator=generator, device=place)
-        jitter = torch.rand(len(batch.origins), generator=generator, device=place)
-        optimiser = Optimiser(scene.field)
-
-        def step(backend, background, jitter, batch=batch, optimiser=optimiser):
-            with _backend_is(backend):
-                return optimiser.step(batch, background, jitter, RATES, 1000, 1e-4, 1e-4)
-
-        yield Case(
-            *("fused_render", "step of a fit", f"{count} rays", count, "rays"),
-            {"background": background, "jitter": jitter},
-            lambda b, step=step, **x: (step(b, **x).squared_errors,),
-            traffic=None,
-            backends=BACKENDS if count < n_rays else BACKENDS[1:],
-        )
-
-
-def render_cases(scene: Fitted, sides: tuple[int, ...]) -> Iterator[Case]:
-    """A whole frame; the reference at the smallest size alone, for it takes long."""
-    field = scene.field.collapsed()
-    for side in sides:
-        resized = at_size(scene.camera, side, side)
-
-        def frame(backend, background, resized=resized):
-            with _backend_is(backend):
-                return render_frame(field, resized, background, ["rgb"])["rgb"]
-
-        yield Case(
-            *("fused_render", "frame", f"{side}x{side}", 1, "frames"),
-            {"background": torch.ones(3, device=field.device)},
-            lambda b, frame=frame, **x: frame(b, **x),
-            traffic=None,
-            backends=BACKENDS if side == sides[0] else BACKENDS[1:],
-        )
+def needed(
+    field: FastField,
+    origins: Tensor,
+    directions: Tensor,
+    step_voxels: float,
+    early_stop: float,
+    weight_min: float,
+) -> tuple[int, int]:
+    """At how many samples of rays [R, 3] a colour is evaluated, and records looked up for them."""
+    path = field.path(origins, directions)
+    touched = torch.zeros_like(field.density, dtype=torch.uint8)
+    counted = fit_rays(
+        *(*path[:2], torch.zeros_like(origins), field.grid, field.summed, field.features),
+        *(field.network, field.shape.widths),
+        scale=0.0,
+        grad_density=torch.zeros_like(field.density),
+        grad_features=torch.zeros_like(field.features),
+        grad_mlp=torch.zeros_like(field.network),
+        features_touched=touched,
+        early_stop=early_stop,
+        weight_min=weight_min,
+        **field.sampling(step_voxels),
+    )
+    return int(counted.n_shaded), int(touched.sum())
 
 
 @contextlib.contextmanager
-def _backend_is(backend: str) -> Iterator[None]:
+def backend_is(backend: str) -> Iterator[None]:
     """All kernels on `backend`, for what calls many of them."""
     before = os.environ.get("NERFKIT_BACKEND")
     os.environ["NERFKIT_BACKEND"] = backend

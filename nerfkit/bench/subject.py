@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nerfkit.cameras import Cameras
+from nerfkit.fields.fast import FastField, FieldShape
 from nerfkit.fields.vertices import Vertices
 from nerfkit.kernels.fused_render import FEATURES, RenderGrid
 from nerfkit.octree import Octree
@@ -20,6 +22,7 @@ from nerfkit.octree import Octree
 RADIUS, DISTANCE = 0.8, 3.0
 SHELL = 2.0  # half the thickness of the occupied shell, in voxels
 STEEPNESS = 4.0  # of the raw density, a voxel
+DENSITY_SCALE, DENSITY_BIAS = 250.0, -3.0
 BANDS, HIDDEN = 3, 64
 
 
@@ -74,8 +77,8 @@ class Subject:
             layers.append(torch.zeros(n_out))
         sampling = {
             "step": octree.voxel,
-            "density_scale": 250.0,
-            "density_bias": -3.0,
+            "density_scale": DENSITY_SCALE,
+            "density_bias": DENSITY_BIAS,
             "bands": BANDS,
         }
         grid = RenderGrid.of(octree, vertices)
@@ -83,6 +86,29 @@ class Subject:
             *(octree, vertices, grid, density.view(-1), features, widths),
             *(torch.cat(layers), sampling),
         )
+
+    @property
+    def place(self) -> torch.device:
+        return self.density.device
+
+    def field(self) -> FastField:
+        """The ball as a field to fit or to render whole frames of."""
+        shape = FieldShape(self.widths[1:-1], BANDS, DENSITY_SCALE, DENSITY_BIAS, 1.0, 0.0)
+        return FastField(
+            shape, self.octree, self.vertices, self.density, self.features, self.network
+        )
+
+
+def camera(side: int) -> Cameras:
+    """One that sees the ball in the middle of side x side pixels."""
+    turned = torch.tensor([[1.0, 0, 0, 0], [0, 0, -1, -DISTANCE], [0, 1, 0, 0]])
+    focal = torch.tensor([1.2 * side])
+    middle, edge = torch.tensor([side / 2]), torch.tensor([side])
+    return Cameras(
+        *(turned[None], focal, focal, middle, middle, edge, edge),
+        model=["PINHOLE"],
+        distortion=torch.zeros(1, 6),
+    )
 
 
 def rays(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:

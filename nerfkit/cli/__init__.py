@@ -23,6 +23,7 @@ from nerfkit.errors import NerfkitError
 # name -> (module:function, what it does)
 COMMANDS = {
     "demo": ("nerfkit.demo:demo", "built-in scene: fit, scores, fly-through video"),
+    "prepare": ("nerfkit.cli.prepare:prepare", "camera poses of photos or a video"),
     "fit": ("nerfkit.cli.fit:fit", "fit a scene to a set of posed images"),
     "bake": ("nerfkit.cli.bake:bake", "a fitted scene as one compact file without a network"),
     "eval": ("nerfkit.cli.evaluate:evaluate", "measure a fitted scene against views held out"),
@@ -30,6 +31,8 @@ COMMANDS = {
         "nerfkit.cli.render:render",
         "render a camera path to a video or a folder of frames",
     ),
+    "view": ("nerfkit.cli.view:view", "a fitted scene in the browser, with a camera path editor"),
+    "export": ("nerfkit.cli.export:export", "mesh, point cloud or octree for other programs"),
     "sr": ("nerfkit.cli.sr:sr", "super-resolution of images and videos: apply, train"),
     "octree": ("nerfkit.cli.octree:octree", "the occupied voxels: statistics, picture, file"),
     "blur-kernel": (
@@ -42,6 +45,7 @@ COMMANDS = {
     ),
     "info": ("nerfkit.cli.info:info", "versions, devices and the active backend of every op"),
 }
+SHARED = ("fit", "render")  # what several processes can do together
 
 
 def usage() -> str:
@@ -131,6 +135,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"nerfkit {__version__}")
         return 0
     command, *rest = arguments
+    if command not in SHARED and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        alone = f"nerfkit {command} runs in one process: start it without torchrun"
+        return _fail(alone) if os.environ.get("RANK") == "0" else 2
     if command not in COMMANDS:
         near = difflib.get_close_matches(command, COMMANDS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there is: {', '.join(COMMANDS)}"
@@ -144,6 +151,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         return _fail(_describe(error))
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or "t allocate memory" in str(error)):
+            raise
+        return _fail("not enough memory: fewer --samples, or a larger --downscale, take less")
     except KeyboardInterrupt as interrupt:
         kept = f": {interrupt}" if str(interrupt) else ""
         print(f"nerfkit: interrupted{kept}", file=sys.stderr)

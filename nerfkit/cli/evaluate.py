@@ -11,6 +11,8 @@ def evaluate(
     split: str = "test",
     json: Annotated[Path | None, arg(metavar="FILE")] = None,
     images: Annotated[Path | None, arg(metavar="DIR")] = None,
+    align: bool = False,
+    exposed: bool = False,
     sr: Annotated[int | None, arg(metavar="2|3|4")] = None,
 ) -> None:
     """Measure a fitted scene.
@@ -20,19 +22,26 @@ def evaluate(
         split: which views to measure.
         json: write all numbers, with how they were measured, to this file.
         images: save the rendered views as PNG in this folder.
+        align: first move each camera to where its photograph fits best, as for scenes fitted with
+            --refine-poses; preset fast alone.
+        exposed: show each view as bright as the photographs taken next to it (those fitted to), not
+            as all of them in the mean.
         sr: render so many times smaller and refine (needs `nerfkit sr train RUN`).
     """
     from nerfkit import files
+    from nerfkit.device import CPU
     from nerfkit.evaluate import evaluate as measure
     from nerfkit.evaluate import print_table
     from nerfkit.run import Run
 
-    loaded = Run.load(run)
+    # rays have gradients on the CPU alone
+    loaded = Run.load(run, CPU) if align else Run.load(run)
     if sr is not None:
         from nerfkit.postprocess.scene.refined import RefinedRun
 
         loaded = RefinedRun(loaded, sr)
-    result = measure(loaded, split=split, images=images) | {"refined": sr}
+    result = measure(loaded, split=split, images=images, align=align, exposed=exposed)
+    result |= {"refined": sr}
     print_table(result)
     if json is not None:
         files.write_json(json, result)

@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from nerfkit import training
+from nerfkit.ranks import joined
 
 
 @dataclasses.dataclass
@@ -20,4 +21,6 @@ class Arguments(training.FitConfig):
 
 
 def fit(arguments: Annotated[Arguments, tyro.conf.arg(name="")]) -> None:
-    training.fit(arguments, started=training.process_start())
+    started = training.process_start()
+    with joined() as team:
+        training.fit(arguments, started, team)

@@ -27,6 +27,7 @@ def render(
     frames: Annotated[str, arg(metavar="A:B")] = ":",
     outputs: Annotated[str, arg(metavar="rgb,depth,opacity,normal")] = "rgb",
     sr: Annotated[int | None, arg(metavar="2|3|4")] = None,
+    resume: bool = False,
 ) -> None:
     """Render a camera path.
 
@@ -43,22 +44,28 @@ def render(
         frames: render only these frames of the path (a Python slice: `10:20`, `:30`, `-24:`).
         outputs: what to render, separated by commas.
         sr: render so many times smaller and refine (needs `nerfkit sr train RUN`).
+        resume: go on with the frames that are there, and never delete any. (Without, too, the
+            command goes on with frames that it would make alike.)
     """
     from nerfkit.paths import make_path
+    from nerfkit.ranks import joined
     from nerfkit.render import parse_outputs, render_path
     from nerfkit.run import Run
 
-    wanted = parse_outputs(outputs)
-    pixels = _size(size)
-    loaded = Run.load(run)
-    if sr is not None:
-        from nerfkit.postprocess.scene.refined import RefinedRun
+    with joined() as team:
+        wanted = parse_outputs(outputs)
+        pixels = _size(size)
+        loaded = Run.load(run)
+        if sr is not None:
+            from nerfkit.postprocess.scene.refined import RefinedRun
 
-        loaded = RefinedRun(loaded, sr, watch_flicker=True)
-    camera_path = make_path(
-        path, loaded.train_cameras, loaded.scene_box, seconds=seconds, fps=fps, size=pixels
-    )
-    for written in render_path(loaded, camera_path, output, wanted, frames):
-        print(written)
+            loaded = RefinedRun(loaded, sr, watch_flicker=True)
+        camera_path = make_path(
+            path, loaded.train_cameras, loaded.scene_box, seconds=seconds, fps=fps, size=pixels
+        )
+        for written in render_path(
+            loaded, camera_path, output, wanted, frames, team=team, resume=resume
+        ):
+            print(written)
     if sr is not None and loaded.flicker.pairs:
         print(loaded.flicker)

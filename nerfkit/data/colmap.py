@@ -42,12 +42,18 @@ def load_colmap(root: Path) -> Listing:
         raise NerfkitError(f"{root}: no COLMAP model in {', '.join(MODEL_FOLDERS)}")
     cameras, images, points, images_path = read_model(folder)
     views = []
-    for image in sorted(images, key=lambda image: image.name):
+    images = sorted(images, key=lambda image: image.name)
+    for image in images:
         source = f"{images_path}: {image.name}"
         if image.camera_id not in cameras:
             raise NerfkitError(f"{source}: camera {image.camera_id} is not in the cameras file")
         views.append(_view(root, image, cameras[image.camera_id], source))
-    listing = Listing("colmap", views, points=points)
+    listing = Listing("colmap", views)
+    if points is not None:
+        listing.points = points.positions
+        place = {image.image_id: i for i, image in enumerate(images)}
+        known = [[place[i], point] for i, point in points.seen.tolist() if i in place]
+        listing.seen = np.array(known, np.int64).reshape(-1, 2)
     if views:
         turn_up(listing)
     return listing

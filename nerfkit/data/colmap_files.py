@@ -30,6 +30,14 @@ MODEL_PARAMETERS = {
 
 
 @dataclass(frozen=True)
+class ColmapPoints:
+    """Positions [P, 3], and which images see them: [K, 2] of an image's id and a point's place."""
+
+    positions: np.ndarray
+    seen: np.ndarray
+
+
+@dataclass(frozen=True)
 class ColmapCamera:
     model: str
     width: int
@@ -39,6 +47,7 @@ class ColmapCamera:
 
 @dataclass(frozen=True)
 class ColmapImage:
+    image_id: int
     name: str
     camera_id: int
     quaternion: tuple[float, ...]  # w, x, y, z
@@ -47,8 +56,8 @@ class ColmapImage:
 
 def read_model(
     folder: Path,
-) -> tuple[dict[int, ColmapCamera], list[ColmapImage], np.ndarray | None, Path]:
-    """Cameras by id, images, points [P, 3] (None without a file) and the images file's path."""
+) -> tuple[dict[int, ColmapCamera], list[ColmapImage], ColmapPoints | None, Path]:
+    """Cameras by id, images, points (None without a file) and the images file's path."""
     suffix = ".bin" if (folder / "images.bin").is_file() else ".txt"
     cameras_path, images_path = folder / f"cameras{suffix}", folder / f"images{suffix}"
     points_path = folder / f"points3D{suffix}"
@@ -119,20 +128,30 @@ def _binary_images(path: Path) -> list[ColmapImage]:
     reader = _Reader(path)
     images = []
     for _ in range(reader.take("Q")[0]):
-        _, *pose, camera_id = reader.take("i7di")
+        image_id, *pose, camera_id = reader.take("i7di")
         name = reader.name()
         reader.skip(24 * reader.take("Q")[0])  # 2-D points: x, y, point id
-        images.append(ColmapImage(name, camera_id, tuple(pose[:4]), tuple(pose[4:])))
+        images.append(ColmapImage(image_id, name, camera_id, tuple(pose[:4]), tuple(pose[4:])))
     return images
 
 
-def _binary_points(path: Path) -> np.ndarray:
+def _binary_points(path: Path) -> ColmapPoints:
     reader = _Reader(path)
-    points = []
+    points, tracks = [], []
     for _ in range(reader.take("Q")[0]):
         points.append(reader.take("Q3d3Bd")[1:4])
-        reader.skip(8 * reader.take("Q")[0])  # track: image id, index of the 2-D point
-    return np.array(points, dtype=np.float64).reshape(-1, 3)
+        # of each view: image id, index of the 2-D point
+        length = reader.take("Q")[0]
+        reader.skip(8 * length)
+        tracks.append(np.frombuffer(reader.data, "<i4", 2 * length, reader.position - 8 * length))
+    return _points(points, [track[::2] for track in tracks])
+
+
+def _points(points: list, tracks: list) -> ColmapPoints:
+    owners = np.repeat(np.arange(len(points)), [len(track) for track in tracks])
+    images = np.concatenate([np.zeros(0, np.int64), *tracks]).astype(np.int64)
+    positions = np.array(points, dtype=np.float64).reshape(-1, 3)
+    return ColmapPoints(positions, np.stack([images, owners], 1))
 
 
 def _text_rows(path: Path, keep_empty: bool = False) -> Iterator[tuple[int, list[str]]]:
@@ -173,7 +192,8 @@ def _text_images(path: Path) -> list[ColmapImage]:
             continue
         try:
             pose = tuple(map(float, row[1:8]))
-            images.append(ColmapImage(" ".join(row[9:]), int(row[8]), pose[:4], pose[4:]))
+            name = " ".join(row[9:])
+            images.append(ColmapImage(int(row[0]), name, int(row[8]), pose[:4], pose[4:]))
         except (IndexError, ValueError) as error:
             raise NerfkitError(
                 f"{path}: line {number}: wanted IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME: "
@@ -182,11 +202,12 @@ def _text_images(path: Path) -> list[ColmapImage]:
     return images
 
 
-def _text_points(path: Path) -> np.ndarray:
-    points = []
+def _text_points(path: Path) -> ColmapPoints:
+    points, tracks = [], []
     for number, row in _text_rows(path):
         try:
             points.append([float(row[1]), float(row[2]), float(row[3])])
-        except (IndexError, ValueError) as error:
+            tracks.append(np.array([int(image) for image in row[8::2]], dtype=np.int64))
+        except (IndexError, ValueError, OverflowError) as error:
             raise NerfkitError(f"{path}: line {number}: wanted POINT3D_ID X Y Z ...") from error
-    return np.array(points, dtype=np.float64).reshape(-1, 3)
+    return _points(points, tracks)

@@ -1,7 +1,7 @@
 """The in-memory data set and the function that reads one from a folder.
 
-Shapes: N views; images [H, W, 3 or 4] uint8 with straight alpha; masks [H, W] uint8, 0 = ignore;
-world +Z up, OpenGL camera axes.
+Shapes: N views; images [H, W, 3 or 4] with straight alpha, uint8 or uint16; masks [H, W] uint8, 0 =
+ignore; world +Z up, OpenGL camera axes.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from torch import Tensor
 from nerfkit.cameras import Cameras
 from nerfkit.data.blender import load_blender
 from nerfkit.data.colmap import load_colmap, model_folder
-from nerfkit.data.images import image_size, in_threads, read_image, read_mask
+from nerfkit.data.images import check_size, in_threads, read_depth, read_image, read_mask
 from nerfkit.data.listing import Listing, View, cameras_of
 from nerfkit.data.llff import load_llff
 from nerfkit.data.nsvf import is_nsvf, load_nsvf
@@ -28,7 +28,7 @@ HOLD_OUT = 8
 
 @dataclass
 class Dataset:
-    """Views of one scene. `images` and `masks` are empty lists where images were not loaded."""
+    """Views of one scene; without images loaded `images`, `masks` and `depths` are empty lists."""
 
     root: Path
     format: str  # "blender", "transforms", "colmap", "llff" or "nsvf"
@@ -36,10 +36,10 @@ class Dataset:
     names: list[str]  # path of each image below the root
     images: list[Tensor]
     masks: list[Tensor | None]
-    depth_paths: list[Path | None]  # z-depth, at the size before any downscale; 0 = unknown
-    depth_unit: float  # scene units per stored integer
+    depths: list[Tensor | None]  # [H, W] float32, along the optical axis, 0 = unknown
     splits: dict[str, Tensor]  # indices [.] int64; "train" and "test" always there
     points: Tensor | None  # [P, 3] float32, sparse points
+    seen: Tensor | None  # [K, 2] int64: a view and a point that it sees, where that is known
     scene_box: Tensor | None  # [2, 3] float32, low and high corner
     bounds: Tensor | None  # [N, 2] float32, near and far
     world_transform: Tensor  # [4, 4] float64, from the file's world to ours (a rotation)
@@ -80,14 +80,18 @@ def load_dataset(
         raise NerfkitError(f"{root}: no images are listed in it")
     _hold_out(listing.views)
     views = _choose(root, listing.views, splits)
+    if not views:
+        raise NerfkitError(f"{root}: no view belongs to a split")
     factor = max(1, downscale // listing.reduced)
     cameras = cameras_of(views)
     reduced = cameras.resized(factor) if factor > 1 else cameras
     images: list[Tensor] = []
     masks: list[Tensor | None] = []
+    depths: list[Tensor | None] = []
     if load_images:
         images = in_threads(partial(_image, downscale=factor), views)
         masks = in_threads(partial(_mask, downscale=factor), views)
+        depths = in_threads(partial(_depth, unit=listing.depth_unit, downscale=factor), views)
     else:
         in_threads(_check_size, views)
     return Dataset(
@@ -97,10 +101,10 @@ def load_dataset(
         names=[view.image_path.relative_to(root).as_posix() for view in views],
         images=images,
         masks=masks,
-        depth_paths=[view.depth_path for view in views],
-        depth_unit=listing.depth_unit,
+        depths=depths,
         splits=_split_indices(views),
         points=_float32(listing.points),
+        seen=_seen(listing, views),
         scene_box=_float32(listing.scene_box),
         bounds=_bounds(views),
         world_transform=torch.from_numpy(listing.world_transform),
@@ -167,13 +171,24 @@ def _mask(view: View, downscale: int) -> Tensor | None:
     return read_mask(view.mask_path, (view.width, view.height), downscale)
 
 
+def _depth(view: View, unit: float, downscale: int) -> Tensor | None:
+    if view.depth_path is None:
+        return None
+    return read_depth(view.depth_path, (view.width, view.height), unit, downscale)
+
+
 def _check_size(view: View) -> None:
-    size = image_size(view.image_path)
-    if size != (view.width, view.height):
-        raise NerfkitError(
-            f"{view.image_path}: image is {size[0]}x{size[1]}, its camera says "
-            f"{view.width}x{view.height}; resize the image or correct the camera"
-        )
+    check_size(view.image_path, (view.width, view.height))
+
+
+def _seen(listing: Listing, views: list[View]) -> Tensor | None:
+    """`listing.seen` of the chosen views, by their places among these."""
+    if listing.points is None or listing.seen is None:
+        return None
+    place = {id(view): i for i, view in enumerate(views)}
+    places = np.array([place.get(id(view), -1) for view in listing.views], np.int64)
+    seen = np.stack([places[listing.seen[:, 0]], listing.seen[:, 1]], 1)
+    return torch.from_numpy(seen[seen[:, 0] >= 0])
 
 
 def _bounds(views: list[View]) -> Tensor | None:

@@ -48,6 +48,7 @@ class Listing:
     views: list[View]
     depth_unit: float = 1e-3
     points: np.ndarray | None = None  # [P, 3]
+    seen: np.ndarray | None = None  # [K, 2] int64: a view, by its place here, and a point it sees
     scene_box: np.ndarray | None = None  # [2, 3]
     world_transform: np.ndarray = field(default_factory=lambda: np.eye(4))
     reduced: int = 1  # how many times smaller the listed images already are (LLFF images_4)

@@ -20,7 +20,9 @@ def load_llff(root: Path, downscale: int) -> Listing:
     """The views in file-name order, from the image folder that suits `downscale` best."""
     path = root / "poses_bounds.npy"
     try:
-        rows = np.load(path, allow_pickle=False)
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)  # no larger than the file
+        if not isinstance(rows, np.ndarray):
+            raise ValueError("several arrays")
     except Exception as error:  # its header parser raises whatever it meets
         raise NerfkitError(f"{path}: not a numpy array we can read: {error}") from error
     if rows.ndim != 2 or rows.shape[1] != 17 or rows.dtype.kind not in "fiu":

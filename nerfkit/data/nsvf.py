@@ -88,8 +88,12 @@ def _scene_box(path: Path) -> np.ndarray | None:
         return None
     values = np.concatenate([np.array(row) for row in _rows(path)] or [np.zeros(0)])
     if len(values) not in (6, 7) or not np.isfinite(values).all():
-        raise NerfkitError(f"{path}: wanted six coordinates and a voxel size, got {values}")
+        raise NerfkitError(
+            f"{path}: wanted six coordinates and a voxel size, got {values.tolist()}"
+        )
     box = values[:6].reshape(2, 3)
     if not (box[0] < box[1]).all():
-        raise NerfkitError(f"{path}: the low corner must lie below the high corner, got {values}")
+        raise NerfkitError(
+            f"{path}: the low corner must lie below the high corner, got {values.tolist()}"
+        )
     return box

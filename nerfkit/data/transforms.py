@@ -1,7 +1,8 @@
 """transforms.json of instant-ngp and nerfstudio, and the frame parser Blender sets share.
 
 transform_matrix is c2w [4, 4] in OpenGL camera axes, world +Z up, taken as it is (nerfstudio's
-applied_transform is already part of it, and its point file is in the same world). Intrinsics
+applied_transform is already part of it, and its point file is in the same world; which frame sees
+which point stands in points_seen_path, `nerfkit prepare`'s own). Intrinsics
 (fl_x, fl_y, cx, cy, w, h in pixels; camera_angle_x in radians) and distortion may stand at the top
 or in a frame, the frame winning.
 """
@@ -58,6 +59,9 @@ def load_transforms(root: Path) -> Listing:
     listing.scene_box = _ngp_box(path, meta)
     if meta.get("ply_file_path"):
         listing.points = _read_points(resolve_inside(root, str(meta["ply_file_path"])))
+        if meta.get("points_seen_path"):
+            file = resolve_inside(root, str(meta["points_seen_path"]))
+            listing.seen = _read_seen(file, len(views), len(listing.points))
     return listing
 
 
@@ -136,7 +140,8 @@ def _focal(size: float, angle: float | None) -> float | None:
     if angle is None:
         return None
     # an angle of 180 degrees or more gives a focal length <= 0, which check_cameras refuses
-    return 0.5 * size / math.tan(0.5 * angle) if angle else math.inf
+    tangent = math.tan(0.5 * angle) if math.isfinite(angle) else 0.0
+    return 0.5 * size / tangent if tangent else math.inf
 
 
 def _lens(frame: dict, meta: dict, source: str) -> tuple[str, tuple[float, ...]]:
@@ -202,6 +207,20 @@ def _ngp_box(path: Path, meta: dict) -> np.ndarray | None:
     if not (0 < side < math.inf and 0 < scale < math.inf and np.isfinite(offset).all()):
         raise NerfkitError(f"{path}: aabb_scale and scale must be positive, offset finite")
     return (np.array([[-0.5], [0.5]]) * side + 0.5 - offset) / scale
+
+
+def _read_seen(path: Path, n_views: int, n_points: int) -> np.ndarray:
+    """Pairs [K, 2] of a frame and a point it sees, from an array of these (.npy)."""
+    try:
+        seen = np.load(path).astype(np.int64)
+    except (OSError, ValueError, EOFError) as error:
+        raise NerfkitError(f"{path}: not an array we can read: {error}") from error
+    fits = seen.ndim == 2 and seen.shape[1] == 2 and (seen >= 0).all()
+    if not fits or (len(seen) and not (seen.max(0) < (n_views, n_points)).all()):
+        raise NerfkitError(
+            f"{path}: wanted pairs of a frame (of {n_views}) and a point (of {n_points})"
+        )
+    return seen
 
 
 def _read_points(path: Path) -> np.ndarray:

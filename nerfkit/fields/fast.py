@@ -5,7 +5,8 @@ Symbols: V stored vertices of all levels (see nerfkit.fields.vertices), P networ
     sigma(x) = density_scale * softplus(d(x) + density_bias),  d, f = sums over levels of trilinear
     interpolations;  rgb(x, v) = network(f(x), spherical harmonics of v)
 
-With `ndc` x and v are in the cube of nerfkit.fields.ndc.
+With `ndc` x and v are in the cube of nerfkit.fields.ndc, with `unbounded` x is in that of
+nerfkit.fields.unbounded.
 
 Coarse levels generalise, fine levels refine: summing them is what lets a fit converge in seconds.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,8 +24,8 @@ from torch import Tensor
 from nerfkit.errors import NerfkitError
 from nerfkit.fields.bakeable import Source, corners_around
 from nerfkit.fields.ndc import NDC_UNBAKED, Ndc, Path
+from nerfkit.fields.unbounded import Unbounded
 from nerfkit.fields.vertices import BRICK, Vertices
-from nerfkit.kernels import _native
 from nerfkit.kernels.encodings import spherical_harmonics
 from nerfkit.kernels.first_hit import Occupancy, first_hit
 from nerfkit.kernels.fused_mlp import fused_mlp
@@ -37,7 +39,10 @@ from nerfkit.kernels.fused_render import (
 )
 from nerfkit.kernels.fused_render.reference import unpack
 from nerfkit.kernels.level_sum import level_sum_
+from nerfkit.kernels.ray_pieces import Pieces
+from nerfkit.memory import large_zeros
 from nerfkit.octree import Octree
+from nerfkit.ranks import ALONE, Team
 
 # Steps of a rendering are no longer than this, in finest voxels; a fit, which shifts its samples at
 # random, does with longer ones.
@@ -45,6 +50,10 @@ RENDER_STEP = 0.6
 RENDER_STOP = 2e-3  # of transmittance
 RENDER_WEIGHT = 2e-3
 HIT_DEPTH = 6
+UNBOUNDED_UNBAKED = (
+    "a run of an unbounded scene cannot be baked: its voxels are not those of the world; fit it "
+    "with --scene bounded"
+)
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,7 @@ class FieldShape:
         step_voxels: distance between samples of a fit, in finest voxels.
         near: nothing is seen closer to a camera than this, world units.
         ndc: of a forward-facing scene; the octree is then that of its cube.
+        unbounded: of a scene that goes on in all directions; likewise.
     """
 
     hidden: tuple[int, ...]
@@ -67,6 +77,7 @@ class FieldShape:
     step_voxels: float
     near: float
     ndc: Ndc | None = None
+    unbounded: Unbounded | None = None
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -75,7 +86,9 @@ class FieldShape:
 
     @property
     def fits_gpu(self) -> bool:
-        """Whether the kernels of a GPU take the network."""
+        """Whether the kernels of a GPU take the network, and rays that stay straight."""
+        if self.unbounded is not None:
+            return False
         return len(self.hidden) <= GPU_LAYERS and max(self.hidden, default=0) <= GPU_UNITS
 
     @property
@@ -83,6 +96,28 @@ class FieldShape:
         """P."""
         widths = self.widths
         return sum((i + 1) * o for i, o in itertools.pairwise(widths))
+
+
+class Bent(NamedTuple):
+    """World rays in an octree's cube.
+
+    Attributes:
+        origins, directions: as the kernels want them: in the cube, or with pieces in the world.
+        pieces: None where rays stay straight.
+        rows: [R or P, 6], origins and directions of rays or pieces in the cube.
+        world: what `rows` was made from.
+    """
+
+    origins: Tensor
+    directions: Tensor
+    pieces: Pieces | None
+    rows: Tensor
+    world: tuple[Tensor, Tensor]
+
+    def to_world(self, gradient: Tensor) -> Tensor:
+        """[R, 6] of origins and directions, from that of `rows`."""
+        found = torch.autograd.grad(self.rows, self.world, gradient, allow_unused=True)
+        return torch.cat(found, 1)
 
 
 class FastField:
@@ -95,6 +130,7 @@ class FastField:
         features: [V, 16], each level's own.
         network: [P], per layer weights [out, in] row by row, then biases.
         summed: [V], holds at the finest vertices the density summed over the levels.
+        team: the ranks that share the tables; what is done once a node is done by one of them.
     """
 
     def __init__(
@@ -110,6 +146,7 @@ class FastField:
         self.grid = RenderGrid.of(octree, vertices)
         self._nodes = Occupancy.of(octree.above(HIT_DEPTH))
         self.density, self.features, self.network = density, features, network
+        self.team = ALONE
         self.summed = large_zeros(len(vertices), device=octree.device)
         self.sum_levels()
 
@@ -162,8 +199,21 @@ class FastField:
 
     def sum_levels(self) -> None:
         """Bring `summed` up to date with `density`."""
-        self.summed.copy_(self.density)
-        level_sum_(self.summed, self.vertices)
+        if self.team.leads_node:
+            self.summed.copy_(self.density)
+            level_sum_(self.summed, self.vertices)
+        self.team.barrier()
+
+    def share(self, team: Team) -> None:
+        """Move the tables to where all ranks of the node have them."""
+        self.team = team
+        for name in ("density", "features", "summed"):
+            values = getattr(self, name)
+            table = team.zeros(*values.shape)
+            if team.leads_node:
+                table.copy_(values)
+            setattr(self, name, table)
+        team.barrier()
 
     def relayout(self, octree: Octree, depths: list[int]) -> None:
         """Keep the leaves of `octree`, with levels at `depths`.
@@ -173,12 +223,12 @@ class FastField:
         """
         old, layout = self.vertices, Vertices.of(octree, depths)
         self.summed = torch.empty(0)  # freed before the field exists twice
-        self.density = move(layout, old, self.density)
-        self.features = move(layout, old, self.features)
+        self.density = move(layout, old, self.density, self.team)
+        self.features = move(layout, old, self.features, self.team)
         self.octree, self.vertices = octree, layout
         self.grid = RenderGrid.of(octree, layout)
         self._nodes = Occupancy.of(octree.above(HIT_DEPTH))
-        self.summed = large_zeros(len(layout), device=octree.device)
+        self.summed = self.team.zeros(len(layout), device=octree.device)
         self.sum_levels()
 
     def hits(self, origins: Tensor, directions: Tensor) -> Tensor:
@@ -186,12 +236,36 @@ class FastField:
 
         Asked of the nodes a level or more above the leaves, which are met in fewer steps.
         """
+        if self.shape.unbounded is not None:  # they all end somewhere
+            return torch.ones(len(origins), dtype=torch.bool)
         path = self.path(origins, directions)
         return first_hit(*path[:2], self._nodes, self._nodes.voxel / 2) < math.inf
 
     def path(self, origins: Tensor, directions: Tensor) -> Path:
         """World rays [R, 3] in the octree's cube."""
         return Path.of(self.shape.ndc, origins, directions)
+
+    def pieces(self, origins: Tensor, directions: Tensor) -> Pieces | None:
+        """World rays [R, 3] in the octree's cube, where they are not straight in it."""
+        unbounded = self.shape.unbounded
+        if unbounded is None:
+            return None
+        return unbounded.pieces(origins, directions, self.shape.near)
+
+    def bent(self, origins: Tensor, directions: Tensor) -> Bent:
+        """World rays [R, 3] in the octree's cube, ready to take gradients back from there."""
+        with torch.enable_grad():
+            world = origins.detach().requires_grad_(), directions.detach().requires_grad_()
+            if self.shape.unbounded is None:
+                path = self.path(*world)
+                rows = torch.cat(path[:2], 1)
+                return Bent(*(x.detach() for x in path[:2]), None, rows, world)
+            # in double, so that no ray is cut otherwise than by the compiled code
+            exact = [x.double() for x in world]
+            pieces = self.shape.unbounded.pieces(*exact, self.shape.near, backend="reference")
+            rows = pieces.rows[:, :6].float()
+            pieces = Pieces(pieces.rows.detach().float(), pieces.first)
+            return Bent(origins, directions, pieces, rows, world)
 
     def render(self, origins: Tensor, directions: Tensor, background: Tensor) -> Rendered:
         """Colours [R, 3], depths [R] (sum w t) and opacities [R] of rays [R, 3] on `background`."""
@@ -203,6 +277,7 @@ class FastField:
                 background=background,
                 early_stop=RENDER_STOP,
                 weight_min=RENDER_WEIGHT,
+                pieces=self.pieces(origins, directions),
                 **self.sampling(min(RENDER_STEP, self.shape.step_voxels)),
             )
         if self.shape.ndc is None:
@@ -229,12 +304,17 @@ class FastField:
         """The field on its finest level alone (`collapsed`), as baking asks it."""
         if self.shape.ndc is not None:
             raise NerfkitError(NDC_UNBAKED)
+        if self.shape.unbounded is not None:
+            raise NerfkitError(UNBOUNDED_UNBAKED)
         return source_of(self.collapsed() if len(self.depths) > 1 else self)
 
 
 def source_of(field: FastField) -> Source:
-    """A field of one level, as baking asks it."""
+    """A field of one level, as baking asks it; of an unbounded one the part that is not bent."""
     shape, layers = field.shape, unpack(field.network, field.shape.widths)
+    octree, scale = field.octree, shape.density_scale
+    if shape.unbounded is not None:
+        octree, scale = shape.unbounded.inner(octree), scale / shape.unbounded.half
 
     def density(corners: Tensor) -> Tensor:
         return field.summed[field.vertices.index(0, corners)]
@@ -248,21 +328,15 @@ def source_of(field: FastField) -> Source:
         return fused_mlp(inputs, *layers, output_activation="sigmoid").view(n, k, 3)
 
     return Source(
-        *(field, field.octree, density, colors, shape.density_scale, shape.density_bias),
+        *(field, octree, density, colors, scale, shape.density_bias),
         *(min(RENDER_STEP, shape.step_voxels), shape.near),
     )
 
 
-def large_zeros(*shape: int, device: torch.device) -> Tensor:
-    """Zeros; on the CPU in huge pages, which random access misses the TLB less in."""
-    tensor = torch.empty(shape, device=device)
-    if device.type == "cpu":
-        _native.advise_huge(tensor)
-    return tensor.zero_()
-
-
-def move(layout: Vertices, old: Vertices, values: Tensor) -> Tensor:
-    """`values` [V, ...] from one layout to another, into huge pages; zeros where new."""
-    out = large_zeros(len(layout), *values.shape[1:], device=values.device)
-    layout.transfer_into(old, values, out)
+def move(layout: Vertices, old: Vertices, values: Tensor, team: Team = ALONE) -> Tensor:
+    """`values` [V, ...] from one layout to another, into a new table; zeros where new."""
+    out = team.zeros(len(layout), *values.shape[1:], device=values.device)
+    if team.leads_node:
+        layout.transfer_into(old, values, out)
+    team.barrier()
     return out

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from nerfkit.kernels.fused_render import Rendered
+from nerfkit.octree import Octree
 
 
 class Field(Protocol):
     """Something that rays can be sent through; R rays, world units and axes.
 
     Attributes:
+        shape: its numbers; where these have an `ndc`, the octree is that of its cube.
+        octree: leaves outside which rays meet nothing.
         device: where rays must be, and results are.
     """
+
+    shape: Any
+    octree: Octree
 
     @property
     def device(self) -> torch.device: ...

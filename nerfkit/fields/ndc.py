@@ -11,6 +11,7 @@ t the distance along the unit ray in the world, u along its image in the cube.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -70,7 +71,13 @@ class Ndc:
     @staticmethod
     def from_json(values: dict[str, Any] | None) -> Ndc | None:
         """What `dataclasses.asdict` made of one; TypeError or ValueError where it is none."""
-        return None if values is None else Ndc(**{**values, "pose": tuple(values["pose"])})
+        if values is None:
+            return None
+        ndc = Ndc(**{**values, "pose": tuple(map(float, values["pose"]))})
+        numbers = (*ndc.pose, ndc.slope_x, ndc.slope_y, ndc.near)
+        if len(numbers) != 15 or not all(map(math.isfinite, numbers)) or not min(numbers[12:]) > 0:
+            raise ValueError("ndc is no camera")
+        return ndc
 
     @staticmethod
     def of(cameras: Cameras, near: float) -> Ndc:

@@ -68,7 +68,7 @@ def load_octree(path: str | Path) -> Octree:
         if not 0 <= depth <= MAX_DEPTH or not 0 < size < math.inf:
             raise ValueError(f"depth {depth} and edge {size:g}")
         codes = codes_of(masks, depth, leaves)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise NerfkitError(f"{path}: damaged: what it holds is no octree: {error}") from error
     return Octree(box_min, size, depth, codes)
 

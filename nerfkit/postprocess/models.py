@@ -75,7 +75,7 @@ def load_network(path: Path) -> nn.Module:
         with safetensors.safe_open(path, framework="pt") as f:
             metadata = f.metadata() or {}
             tensors = {name: f.get_tensor(name).float() for name in f.keys()}
-    except (OSError, safetensors.SafetensorError) as error:
+    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
         raise NerfkitError(f"{path}: not a network file we can read: {error}") from error
     kind = ARCHITECTURES.get(metadata.get("architecture", ""))
     if kind is None:
@@ -84,11 +84,27 @@ def load_network(path: Path) -> nn.Module:
             f"{', '.join(ARCHITECTURES)}); train one by `nerfkit sr train`"
         )
     try:
-        network = kind(**json.loads(metadata["settings"]))
+        settings = json.loads(metadata["settings"])
+        _check_sizes(settings, tensors)
+        network = kind(**settings)
         network.load_state_dict(tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise NerfkitError(f"{path}: its weights do not fit its settings: {error}") from error
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError) as error:
+        said = " ".join(str(error).split())
+        raise NerfkitError(f"{path}: its weights do not fit its settings: {said}") from error
     return network.eval()
+
+
+def _check_sizes(settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+    """Raise ValueError before a network is built that is larger than the file's weights."""
+    width, n = settings["width"], settings.get("layers", settings.get("blocks"))
+    stored = sum(tensor.numel() for tensor in tensors.values())
+    sizes = (width, n, settings["channels"], settings.get("hidden", 0))
+    if not all(isinstance(size, int) and size >= 0 for size in sizes) or width * n < 1:
+        raise ValueError(f"sizes {sizes}")
+    if 9 * width**2 * n > stored or settings["channels"] > 3 or settings.get("hidden", 0):
+        raise ValueError(f"{stored} weights are too few for sizes {sizes}")
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+        raise ValueError("NaN or infinity among its weights")
 
 
 def shipped_network(factor: float) -> nn.Module:

@@ -1,8 +1,7 @@
 """Image files of 8 or 16 bits with or without alpha, as float tensors.
 
 Tensors are float [H, W, C] in 0..1, sRGB as stored: C = 1 grey, 2 grey and straight alpha, 3
-colour, 4 colour and straight alpha. Pillow has no 16-bit colour, so ffmpeg reads and writes PNG of
-that kind and tifffile TIFF.
+colour, 4 colour and straight alpha.
 """
 
 import subprocess
@@ -12,19 +11,17 @@ from pathlib import Path
 
 import imageio.v3 as imageio
 import numpy as np
-import tifffile
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from nerfkit.data.deep import TIFF, encode_png, orientation, read_deep, upright
 from nerfkit.data.images import BAD_IMAGE
 from nerfkit.errors import NerfkitError
 from nerfkit.files import atomic_write
 from nerfkit.postprocess.colour import luma
-from nerfkit.video import ffmpeg_executable
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-TIFF = (".tif", ".tiff")
 WITHOUT_ALPHA = (".jpg", ".jpeg")
 _BAD = (*BAD_IMAGE, subprocess.SubprocessError)
 
@@ -49,12 +46,9 @@ def read_picture(path: Path) -> Picture:
     """
     try:
         with Image.open(path) as image:
-            if _is_16_bit_png(path) and not image.mode.startswith("I"):
-                return Picture(_to_tensor(_decode_png_16(path, image)), 16)
-            if path.suffix.lower() in TIFF and tifffile.imread(path).dtype == np.uint16:
-                return Picture(_to_tensor(tifffile.imread(path)), 16)
-            if image.mode.startswith("I"):
-                return Picture(_to_tensor(np.asarray(image).clip(0, 65535).astype(np.uint16)), 16)
+            deep = read_deep(path, image)
+            if deep is not None:
+                return Picture(_to_tensor(upright(deep, orientation(image))), 16)
             profile = image.info.get("icc_profile")
             pixels = np.array(_simple(ImageOps.exif_transpose(image)))
             return Picture(_to_tensor(pixels), 8, profile)
@@ -120,21 +114,6 @@ def _to_tensor(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(pixels.astype(np.float32) / np.iinfo(pixels.dtype).max)
 
 
-def _is_16_bit_png(path: Path) -> bool:
-    with open(path, "rb") as f:
-        head = f.read(25)
-    return head[:8] == b"\x89PNG\r\n\x1a\n" and head[24:25] == b"\x10"
-
-
-def _decode_png_16(path: Path, image: Image.Image) -> np.ndarray:
-    channels = 4 if "A" in image.mode or "transparency" in image.info else 3
-    pixel = "rgba64le" if channels == 4 else "rgb48le"
-    command = [ffmpeg_executable(), "-loglevel", "error", "-i", str(path)]
-    command += ["-f", "rawvideo", "-pix_fmt", pixel, "-"]
-    raw = subprocess.run(command, capture_output=True, check=True).stdout
-    return np.frombuffer(raw, "<u2").reshape(image.height, image.width, channels)
-
-
 def write_picture(path: Path, picture: Picture) -> None:
     """Encode by the suffix of `path`; 16 bits to PNG and TIFF, 8 to everything else.
 
@@ -154,7 +133,7 @@ def write_picture(path: Path, picture: Picture) -> None:
     pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
     try:
         if bits == 16 and suffix == ".png":
-            encoded = _encode_png_16(pixels)
+            encoded = encode_png(pixels)
         elif bits == 16:
             encoded = imageio.imwrite("<bytes>", pixels, extension=".tif", plugin="tifffile")
         else:
@@ -168,15 +147,3 @@ def write_picture(path: Path, picture: Picture) -> None:
         raise NerfkitError(f"{path}: cannot be written as {suffix or 'a file'}: {error}") from error
     with atomic_write(path) as f:
         f.write(encoded)
-
-
-def _encode_png_16(pixels: np.ndarray) -> bytes:
-    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-    if channels == 2:
-        pixels, channels = pixels[..., [0, 0, 0, 1]], 4
-    pixel = {1: "gray16le", 3: "rgb48le", 4: "rgba64le"}[channels]
-    size = f"{pixels.shape[1]}x{pixels.shape[0]}"
-    command = [ffmpeg_executable(), "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", pixel]
-    command += ["-s", size, "-i", "-", "-f", "image2pipe", "-c:v", "png", "-"]
-    raw = np.ascontiguousarray(pixels, "<u2").tobytes()
-    return subprocess.run(command, input=raw, capture_output=True, check=True).stdout

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from nerfkit.errors import NerfkitError
+from nerfkit.kernels.bicubic_add import bicubic_add
 from nerfkit.postprocess.colour import TO_YCBCR
 from nerfkit.postprocess.networks import BicubicSkip
 
@@ -122,13 +123,16 @@ class Upscaler:
         is_integer = not image.is_floating_point()
         if is_integer:
             planes = planes / 255
-        big = self._enlarge(planes)[0].permute(1, 2, 0)
+        in_bytes = is_integer and self.channels == 1 and image.shape[2] in (1, 3)
+        if in_bytes and self.device.type == "cpu":
+            big = bicubic_add(part, self._residual(_luma(planes))[0, 0] / LUMA_RANGE)
+        else:
+            big = self._enlarge(planes)[0].permute(1, 2, 0)
+            if is_integer:
+                big = big.mul_(255).add_(0.5)
         top, bottom, left, right = (side * self.scale for side in tile)
         i, j = top - first_row * self.scale, left - first_column * self.scale
-        big = big[i : i + bottom - top, j : j + right - left]
-        if is_integer:
-            big = big.mul_(255).add_(0.5)
-        out[top:bottom, left:right] = big
+        out[top:bottom, left:right] = big[i : i + bottom - top, j : j + right - left]
 
     def _enlarge(self, planes: Tensor) -> Tensor:
         """Enlarge and clamp float [1, C, h, w], taken for a whole image."""

@@ -21,12 +21,14 @@ from nerfkit.cameras import Cameras
 from nerfkit.errors import NerfkitError
 from nerfkit.fields.field import Field
 from nerfkit.files import atomic_write
+from nerfkit.ranks import ALONE, Team
 from nerfkit.training.config import FitConfig
 from nerfkit.training.kinds import FORMATS
 from nerfkit.training.learner import Learner
-from nerfkit.training.stored import Stored
+from nerfkit.training.stored import UNREADABLE, Stored, in_range, whole
 
 CHECKPOINT = "checkpoint.safetensors"
+MOST = 1 << 60  # steps, rays, seconds
 
 
 @dataclass
@@ -74,13 +76,14 @@ def load_field(folder: Path) -> tuple[Field, State]:
 
 
 def load_learner(
-    folder: Path, config: FitConfig, cameras: Cameras, place: torch.device
+    folder: Path, config: FitConfig, cameras: Cameras, place: torch.device, team: Team = ALONE
 ) -> tuple[Learner, State, Tensor]:
     """What goes on with a run, where it stood, and the state of the random generator.
 
     Args:
         cameras: those fitted to.
         place: the device to go on with.
+        team: who go on with it, as many as there are now.
     """
     stored, state, memory = _read(folder)
     kind = FORMATS[stored.metadata["format"]]
@@ -91,8 +94,11 @@ def load_learner(
     companion = Stored.read(path, [kind.format])
     random_state = companion.take("generator", (None,), torch.uint8)
     try:
-        learner = kind.resume(config, cameras, field, companion, memory)
-    except (KeyError, TypeError, ValueError) as error:
+        learner = kind.resume(config, cameras, field, companion, memory, team)
+        generator = torch.Generator()  # that of a GPU has a shorter state
+        if len(random_state) == len(generator.get_state()):
+            generator.set_state(random_state)
+    except UNREADABLE as error:
         raise stored.unreadable(error) from error
     return learner, state, random_state
 
@@ -105,9 +111,14 @@ def _read(folder: Path) -> tuple[Stored, State, dict[str, Any]]:
     stored = Stored.read(path, FORMATS)
     memory = stored.json("state")
     try:
-        state = State(**{field.name: memory.pop(field.name) for field in fields(State)})
-    except KeyError as error:
+        values = {field.name: memory.pop(field.name) for field in fields(State)}
+        whole(values, 0, MOST, "step", "rays")
+        in_range(values, 0, MOST, "elapsed", "progress", "previewed")
+        if values["held_psnr"] is not None:
+            in_range(values, -MOST, MOST, "held_psnr")
+    except UNREADABLE as error:
         raise stored.unreadable(error) from error
+    state = State(**values)
     return stored, state, memory
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -89,6 +90,22 @@ class FitConfig:
     ndc: bool = False
     """fast, nerf, fastnerf: normalised device coordinates, for photographs that all face one
     way."""
+    scene: Literal["auto", "bounded", "unbounded", "forward"] = "auto"
+    """Where things are: all in a box; at any distance in all directions (fast alone); or beyond one
+    window, which is --ndc. By default found from the photographs: those with alpha show an object
+    in a box, cameras beside each other a window."""
+    distortion: float | None = None
+    """fast: weight of the spread of what a ray sees; by default 0.002 of an unbounded scene,
+    else 0."""
+    exposure: bool = True
+    """fast: whether photographs without alpha may differ in brightness and tint, each by a gain and
+    an offset a channel; views are shown and measured as they would look in the mean."""
+    refine_poses: bool = False
+    """fast: correct the poses of the cameras while fitting; `nerfkit eval --align` then lets each
+    test view find its place before it is measured."""
+    depth_weight: float = 0.1
+    """fast: weight of the relative errors of depths, where the data have any: depth images, or
+    sparse points and views that see them; 0 leaves both aside."""
     voxel_size: float | None = None
     """nsvf: edge of a voxel at the start, in units of the scene; by default such that there are
     about 1000."""
@@ -108,8 +125,10 @@ class FitConfig:
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
                 raise NerfkitError(f"--{_option(name)}: want a number in [0, 1), got {value}")
-        if self.smoothness is not None and not 0 <= self.smoothness < math.inf:
-            raise NerfkitError(f"--smoothness: want a number from 0 on, got {self.smoothness}")
+        for name in ("smoothness", "distortion", "depth_weight"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise NerfkitError(f"--{_option(name)}: want a number from 0 on, got {value}")
         for name in ("coarsest", "finest"):
             value = getattr(self, name)
             if value is not None and value not in FINEST:
@@ -157,12 +176,23 @@ class FitConfig:
     @property
     def least_weight(self) -> float:
         """`prune_weight`, or its default."""
-        return self.prune_weight if self.prune_weight is not None else 0.001 if self.ndc else 0.02
+        if self.prune_weight is not None:
+            return self.prune_weight
+        return 0.001 if self.ndc else 0.004 if self.scene == "unbounded" else 0.02
 
     @property
     def density_smoothness(self) -> float:
         """`smoothness`, or its default."""
-        return self.smoothness if self.smoothness is not None else 0.1 if self.ndc else 0.0
+        if self.smoothness is not None:
+            return self.smoothness
+        return 0.1 if self.ndc else 0.05 if self.scene == "unbounded" else 0.0
+
+    @property
+    def weight_spread(self) -> float:
+        """`distortion`, or its default."""
+        if self.distortion is not None:
+            return self.distortion
+        return 0.002 if self.scene == "unbounded" else 0.0
 
     @property
     def network_rate(self) -> float:
@@ -213,13 +243,36 @@ class FitConfig:
         own = {"data", "output", "minutes", "steps", "resume"}
         names = {f.name for f in dataclasses.fields(FitConfig)} - own
         values = {name: stored[name] for name in names if name in stored}
-        if values.get("hidden") is not None:
+        if isinstance(values.get("hidden"), list):
             values["hidden"] = tuple(values["hidden"])
         for name in own:
             values[name] = getattr(self, name)
         if self.minutes is None and self.steps is None:
             values["minutes"], values["steps"] = stored.get("minutes"), stored.get("steps")
-        return FitConfig(**values)
+        kinds = typing.get_type_hints(FitConfig)
+        for name, value in values.items():
+            if name not in ("data", "output") and not _is_a(kinds[name], value):
+                raise NerfkitError(
+                    f"config.json: {name} cannot be {value!r:.40}; restore it or fit again"
+                )
+        config = FitConfig(**values)
+        try:
+            config.check()
+        except TypeError as error:
+            raise NerfkitError(f"config.json: {error}; restore it or fit again") from error
+        return config
+
+
+def _is_a(kind: Any, value: Any) -> bool:
+    """Whether a value that JSON can hold is one of a type of the options."""
+    if typing.get_origin(kind) is Literal:
+        return isinstance(value, str) and value in typing.get_args(kind)
+    if typing.get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(type(each) is int for each in value)
+    if kind is float:
+        return type(value) in (int, float)
+    parts = typing.get_args(kind)
+    return any(_is_a(part, value) for part in parts) if parts else type(value) is kind
 
 
 def data_folder(path: Path) -> Path:

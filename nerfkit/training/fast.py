@@ -17,17 +17,22 @@ from torch import Tensor
 from nerfkit.cameras import Cameras
 from nerfkit.fields.fast import FastField, FieldShape
 from nerfkit.fields.ndc import Ndc
+from nerfkit.fields.unbounded import Unbounded
 from nerfkit.fields.vertices import Vertices
-from nerfkit.kernels.fused_render import FEATURES, GPU_LAYERS, GPU_UNITS
+from nerfkit.kernels.fused_mlp.cpu import MAX_LAYERS, MAX_WIDTH
+from nerfkit.kernels.fused_render import FEATURES, GPU_LAYERS, GPU_UNITS, MAX_BANDS
 from nerfkit.octree import Octree
+from nerfkit.ranks import ALONE, Team
 from nerfkit.training.config import FitConfig
-from nerfkit.training.hull import Scene
+from nerfkit.training.exposure import Exposure
+from nerfkit.training.hull import Scene, focus_of
 from nerfkit.training.late import LateFigures
 from nerfkit.training.learner import Stepped
 from nerfkit.training.optimiser import MOMENTS, NETWORK_MOMENTS, Optimiser, Rates
 from nerfkit.training.pixels import Pixels
+from nerfkit.training.poses import Poses, rate_at
 from nerfkit.training.schedule import SUBDIVISIONS, divisions, prune_due, rate_factor
-from nerfkit.training.stored import DEEPEST, Stored
+from nerfkit.training.stored import DEEPEST, LARGEST, UNREADABLE, Stored, in_range, whole
 
 # sigma of a field is this times softplus(d + bias) over the edge of the scene's cube.
 DENSITY_GAIN = 500.0
@@ -38,11 +43,15 @@ CARVED_START, FULL_START = 6, 6  # depth of the octree at the first step
 # Before this part of a fit, colours are the same from all sides: one that changes with the
 # direction explains a surface at a wrong depth as well as a right one.
 DIRECTIONS_FROM = 0.1
+# Spread of a ray's weights counts from the first part on, in full from the second: before there is
+# a scene, fog right before a camera has the least.
+SPREAD_FROM, SPREAD_FULL = 0.1, 0.5
+EXPOSURES_FROM = 0.05  # of a fit: before, nothing is known of the scene
 DEEPEST_AUTO, DEEPEST_LONG = 8, 9
 MOST_LEAVES = 3_200_000  # after a division: memory, about 600 bytes a leaf
 # Where a division would make more, only the heaviest voxels are kept, if those left out weigh less.
 # Fog that hides what lies behind weighs much: what is behind would be left out for it.
-LEFT_OUT_WEIGHT, LEFT_OUT_WEIGHT_NDC = 0.3, 0.02
+LEFT_OUT_WEIGHT, LEFT_OUT_WEIGHT_OPEN = 0.3, 0.02
 FEWEST_LEAVES = 64
 FIRST_SAMPLES_PER_RAY = 60.0
 FEWEST_RAYS, MOST_RAYS = 2048, 65536
@@ -71,11 +80,13 @@ class FastLearner:
         first_depth: int,
         samples_per_ray: float,
     ) -> None:
-        self.config, self.optimiser = config, optimiser
+        self.config, self.optimiser, self.team = config, optimiser, optimiser.team
         self.first_depth, self.samples_per_ray = first_depth, samples_per_ray
         octree = optimiser.field.octree
-        ndc = optimiser.field.shape.ndc
-        self.finest = max(octree.depth, _finest_depth(config, octree, ndc, cameras))
+        finest = _finest_depth(config, octree, optimiser.field.shape, cameras)
+        self.finest = max(octree.depth, finest)
+        self.exposure = Exposure(len(cameras), optimiser.field.device)
+        self.poses = Poses(len(cameras), _reach(cameras)) if config.refine_poses else None
         self.warned_empty = False
         self.figures = LateFigures()
 
@@ -83,14 +94,22 @@ class FastLearner:
     def devices(config: FitConfig) -> tuple[str, ...]:
         units = config.hidden_units
         fits = len(units) <= GPU_LAYERS and max(units, default=0) <= GPU_UNITS
+        # what the kernels of a GPU leave out
+        rich = config.refine_poses or config.weight_spread or config.depth_weight
+        fits = fits and config.scene != "unbounded" and not rich
         return ("cpu", "cuda") if fits else ("cpu",)
 
     @classmethod
     def create(
-        cls, config: FitConfig, scene: Scene, cameras: Cameras, generator: torch.Generator
+        cls,
+        config: FitConfig,
+        scene: Scene,
+        cameras: Cameras,
+        generator: torch.Generator,
+        team: Team = ALONE,
     ) -> FastLearner:
         octree, shape, depths = _first_layout(config, scene, cameras)
-        optimiser = Optimiser(FastField.create(shape, octree, depths, generator))
+        optimiser = Optimiser(FastField.create(shape, octree, depths, generator), team)
         return cls(config, cameras, optimiser, octree.depth, FIRST_SAMPLES_PER_RAY)
 
     @classmethod
@@ -98,14 +117,22 @@ class FastLearner:
         try:
             values = stored.json("shape")
             ndc, hidden = Ndc.from_json(values.pop("ndc", None)), tuple(values.pop("hidden"))
-            shape = FieldShape(hidden=hidden, ndc=ndc, **values)
-        except (KeyError, TypeError, ValueError) as error:
+            unbounded = Unbounded.from_json(values.pop("unbounded", None))
+            whole(values, 1, MAX_BANDS, "bands")
+            whole(dict(enumerate(hidden)), 1, MAX_WIDTH, *range(len(hidden)))
+            in_range(values, 1e-3, 1e3, "step_voxels")
+            in_range(values, 0, LARGEST, "density_scale", "near")
+            in_range(values, -LARGEST, LARGEST, "density_bias")
+            if len(hidden) >= MAX_LAYERS:
+                raise ValueError(f"{len(hidden)} hidden layers")
+            shape = FieldShape(hidden=hidden, ndc=ndc, unbounded=unbounded, **values)
+        except UNREADABLE as error:
             raise stored.unreadable(error) from error
         box_min = stored.take("octree_box_min", (3,), torch.float32)
         size = float(stored.take("octree_size", (1,), torch.float64))
         depths = stored.take("depths", (None,), torch.int64).tolist()
-        in_range = 0 <= depths[0] and depths[-1] <= DEEPEST
-        if depths != list(range(depths[0], depths[-1] + 1)) or not in_range:
+        consecutive = depths == [depths[0] + i for i in range(len(depths))]
+        if not consecutive or depths[0] < 0 or depths[-1] > DEEPEST:
             raise stored.foreign(f"levels at depths {depths}")
         octree = stored.take_octree("octree_codes", box_min, size, depths[-1])
         vertices = Vertices.of(octree, depths)
@@ -122,20 +149,29 @@ class FastLearner:
         field: FastField,
         companion: Stored,
         memory: dict[str, Any],
+        team: Team = ALONE,
     ) -> FastLearner:
-        optimiser = Optimiser(field)
+        optimiser = Optimiser(field, team)
         for name, moment in optimiser.moments.items():
             dtype = torch.bfloat16 if name in MOMENTS else torch.float32
             moment.copy_(companion.take(name, tuple(moment.shape), dtype))
         weights = optimiser.max_weights
         weights.copy_(companion.take("max_weights", tuple(weights.shape), torch.float16))
-        return cls(
+        team.barrier()  # all ranks have written the same into the tables they share
+        whole(memory, 0, DEEPEST, "first_depth")
+        in_range(memory, 0, LARGEST, "samples_per_ray")
+        learner = cls(
             config,
             cameras,
             optimiser,
             int(memory["first_depth"]),
             float(memory["samples_per_ray"]),
         )
+        if config.refine_poses:
+            learner.poses = Poses.of_memory(memory["poses"], len(cameras))
+        if "exposure" in memory:
+            learner.exposure.recall(memory["exposure"])
+        return learner
 
     @property
     def field(self) -> FastField:
@@ -149,8 +185,14 @@ class FastLearner:
         samples = config.samples or (GPU_SAMPLES if on_gpu else config.samples_a_step)
         wanted = int(samples / max(self.samples_per_ray, 1.0))
         n_rays = min(MOST_RAYS, max(FEWEST_RAYS, wanted)) // 64 * 64
-        batch = pixels.draw(n_rays, generator)
-        n_rays = len(batch.origins)
+        batch = pixels.draw(n_rays, generator, self.team)
+        n_rays = batch.n_all
+        photographed = batch.colors
+        if config.exposure and not pixels.has_alpha:
+            batch = batch._replace(colors=self.exposure.of_scene(batch.views, photographed))
+        if self.poses is not None:
+            corrected = self.poses.corrected(batch.views, batch.origins, batch.directions)
+            batch = batch._replace(origins=corrected[0], directions=corrected[1])
         factor = rate_factor(progress, config.rate_decay)
         rates = Rates(
             config.lr_density * factor, config.lr_features * factor, config.network_rate * factor
@@ -158,16 +200,26 @@ class FastLearner:
         fitted = self.optimiser.step(
             batch,
             # A new colour at each ray: what is transparent must be so before any background.
-            torch.rand(n_rays, 3, generator=generator, device=pixels.device),
-            torch.rand(n_rays, generator=generator, device=pixels.device),
+            torch.rand(n_rays, 3, generator=generator, device=pixels.device)[batch.share],
+            torch.rand(n_rays, generator=generator, device=pixels.device)[batch.share],
             rates,
             number,
             config.least_light,
             config.weight_min,
             directions=progress >= DIRECTIONS_FROM,
             smoothness=config.density_smoothness,
+            distortion=config.weight_spread * spread_part(progress),
+            depth_weight=config.depth_weight,
+            with_rays=self.poses is not None,
         )
-        stepped = self.figures.of(fitted)
+        team = self.team
+        if self.poses is not None:
+            gradient = self.optimiser.ray_gradient
+            self.poses.step(batch.views, batch.directions, gradient, rate_at(progress), team)
+            self.poses.hold_mean()
+        if config.exposure and not pixels.has_alpha and progress >= EXPOSURES_FROM:
+            self.exposure.learn(batch.views, photographed, fitted.colors, team)
+        stepped = self.figures.of(fitted, n_rays, team)
         now = stepped.n_samples / max(stepped.n_rays, 1)
         self.samples_per_ray = 0.8 * self.samples_per_ray + 0.2 * now
         return stepped
@@ -176,8 +228,19 @@ class FastLearner:
         """Empty the voxels that weigh nothing; divide the rest where that is due."""
         if not prune_due(number) and number not in SUBDIVISIONS:
             return False
+        weights = self.team.max_nodes_(self.optimiser.leaf_weights())
+        keep, divide = self.team.from_leader(lambda: self._kept(number, weights, say))
+        octree, depths = self.field.octree.keep(keep), self.field.depths
+        if divide:
+            octree, depths = octree.subdivide(), [*depths, octree.depth + 1]
+        self.optimiser.relayout(octree, depths)
+        return True
+
+    def _kept(
+        self, number: int, weights: Tensor, say: Callable[[str], None]
+    ) -> tuple[Tensor, bool]:
+        """Leaves to keep after step `number`, and whether these are to be divided."""
         octree = self.field.octree
-        weights = self.optimiser.leaf_weights()
         keep = weights > self.config.least_weight
         if int(keep.sum()) < min(FEWEST_LEAVES, len(octree)):
             keep[weights.topk(min(FEWEST_LEAVES, len(octree))).indices] = True
@@ -188,19 +251,13 @@ class FastLearner:
                     "the camera poses and the background right?"
                 )
         keep = octree.dilate(keep)
-        depths = self.field.depths
-        wanted = min(self.finest, self.first_depth + divisions(number))
-        if octree.depth < wanted:
-            most = LEFT_OUT_WEIGHT if self.field.shape.ndc is None else LEFT_OUT_WEIGHT_NDC
-            keep, fits = _room_to_divide(keep, weights, most)
-            octree = octree.keep(keep)
-            if fits:
-                octree = octree.subdivide()
-                depths = [*depths, octree.depth]
-        else:
-            octree = octree.keep(keep)
-        self.optimiser.relayout(octree, depths)
-        return True
+        if octree.depth >= min(self.finest, self.first_depth + divisions(number)):
+            return keep, False
+        shape = self.field.shape
+        open_space = shape.ndc is not None or shape.unbounded is not None
+        return _room_to_divide(
+            keep, weights, LEFT_OUT_WEIGHT_OPEN if open_space else LEFT_OUT_WEIGHT
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         field = self.field
@@ -224,13 +281,29 @@ class FastLearner:
         return kept | {"max_weights": self.optimiser.max_weights.half()}
 
     def memory(self) -> dict[str, Any]:
-        return {"first_depth": self.first_depth, "samples_per_ray": self.samples_per_ray}
+        values = {
+            "first_depth": self.first_depth,
+            "samples_per_ray": self.samples_per_ray,
+            "exposure": self.exposure.memory(),
+        }
+        return values if self.poses is None else values | {"poses": self.poses.memory()}
 
     def checkpoint_bytes(self) -> float:
         return CHECKPOINT_BYTES * len(self.field.vertices)
 
     def voxels(self) -> tuple[int, int]:
         return len(self.field.octree), self.field.octree.resolution
+
+
+def spread_part(progress: float) -> float:
+    """Part of its weight that the spread counts with at a point of a fit."""
+    return min(max((progress - SPREAD_FROM) / (SPREAD_FULL - SPREAD_FROM), 0.0), 1.0)
+
+
+def _reach(cameras: Cameras) -> float:
+    """Median distance of the cameras from the middle of what they look at."""
+    positions, forward = cameras.c2w[:, :, 3].float(), -cameras.c2w[:, :, 2].float()
+    return float((positions - focus_of(positions, forward)).norm(dim=1).median())
 
 
 def _first_layout(
@@ -246,8 +319,9 @@ def _first_layout(
         step_voxels=config.step_voxels,
         near=scene.near,
         ndc=ndc,
+        unbounded=scene.unbounded,
     )
-    finest = _finest_depth(config, octree, ndc, cameras)
+    finest = _finest_depth(config, octree, shape, cameras)
     start = min(finest, CARVED_START if scene.carved else FULL_START)
     while octree.depth < start and 8 * len(octree) <= MOST_LEAVES:
         octree = octree.subdivide()
@@ -272,15 +346,20 @@ def _room_to_divide(keep: Tensor, weights: Tensor, left_out: float) -> tuple[Ten
     return chosen & keep, True
 
 
-def _finest_depth(config: FitConfig, octree: Octree, ndc: Ndc | None, cameras: Cameras) -> int:
+def _finest_depth(config: FitConfig, octree: Octree, shape: FieldShape, cameras: Cameras) -> int:
     """Depth at which a voxel is about a pixel wide, unless the configuration says."""
     if config.finest is not None:
         return config.finest.bit_length() - 1
+    ndc, unbounded = shape.ndc, shape.unbounded
     if ndc is not None:
         pixel = 1 / (ndc.slope_x * float(cameras.fx.median()))
+    elif unbounded is not None:
+        centre = torch.tensor(unbounded.center).double()
+        distance = (cameras.c2w[:, :, 3] - centre).norm(dim=1).clamp_min(unbounded.half)
+        pixel = float((distance / cameras.fx).median()) / unbounded.half
     else:
         centre = (octree.box_min.cpu() + octree.size / 2).double()
         distance = (cameras.c2w[:, :, 3] - centre).norm(dim=1).clamp_min(octree.size / 2)
         pixel = float((distance / cameras.fx).median())
-    deepest = DEEPEST_LONG if config.is_long else DEEPEST_AUTO
+    deepest = DEEPEST_LONG if config.is_long or unbounded is not None else DEEPEST_AUTO
     return min(deepest, max(5, math.floor(math.log2(octree.size / pixel))))

@@ -13,7 +13,9 @@ from torch import Tensor
 from nerfkit.cameras import Cameras
 from nerfkit.data import Dataset
 from nerfkit.errors import NerfkitError
+from nerfkit.fields.unbounded import Unbounded
 from nerfkit.octree import Octree
+from nerfkit.training.sparse import box_of, reliable
 
 TABLE_SIDE = 512  # images are pooled to about this many pixels a side for the tables
 HALF_DIAGONAL = 0.87  # of a cell of edge 1, rounded up
@@ -36,19 +38,28 @@ class Scene:
         box: [2, 3] corners of the box round those leaves, world units.
         near: nothing is closer to a camera than this.
         carved: silhouettes have ruled out most of the empty space.
+        unbounded: of a scene that goes on in all directions; the octree is then that of its cube.
     """
 
     octree: Octree
     box: Tensor
     near: float
     carved: bool
+    unbounded: Unbounded | None = None
 
 
 class Silhouettes:
     """Counts of foreground pixels in any rectangle of any image."""
 
-    def __init__(self, cameras: Cameras, images: list[Tensor], masks: list[Tensor | None]) -> None:
-        self.cameras = cameras
+    def __init__(
+        self,
+        cameras: Cameras,
+        images: list[Tensor],
+        masks: list[Tensor | None],
+        slack: float = 0.0,
+    ) -> None:
+        """`slack`: how far poses may be wrong, as a part of an image."""
+        self.cameras, self.slack = cameras, slack
         self.has_alpha = [image.shape[2] == 4 for image in images]
         self.tables, self.pools = [], []
         for image, mask in zip(images, masks, strict=True):
@@ -86,7 +97,8 @@ class Silhouettes:
         spread = radius / nearest * torch.sqrt(1 + slope_x**2 + slope_y**2)
         if camera.model[i] != "PINHOLE":
             spread = spread * DISTORTION_MARGIN
-        rx, ry = spread * float(camera.fx[i]) + 1, spread * float(camera.fy[i]) + 1
+        least = 1 + self.slack * max(width, height)
+        rx, ry = spread * float(camera.fx[i]) + least, spread * float(camera.fy[i]) + least
         ahead = depth > radius
         overlaps = ahead & (x + rx > 0) & (x - rx < width) & (y + ry > 0) & (y - ry < height)
         # An object that sticks out of an image has its silhouette at the edge: the part of a cell
@@ -111,7 +123,7 @@ def _table(image: Tensor, mask: Tensor | None, pool: int) -> Tensor:
     height, width = image.shape[:2]
     shape = (-(-height // pool), -(-width // pool))
     if image.shape[2] == 4:
-        foreground = image[..., 3] > 0
+        foreground = image[..., 3].bool()
         if mask is not None:
             foreground = foreground | (mask == 0)
     elif mask is not None:
@@ -128,8 +140,11 @@ def _table(image: Tensor, mask: Tensor | None, pool: int) -> Tensor:
     return table
 
 
-def find_scene(dataset: Dataset, views: Tensor) -> Scene:
+def find_scene(dataset: Dataset, views: Tensor, slack: float = 0.0) -> Scene:
     """The scene of the training views (`views`: their indices), whose images are loaded.
+
+    Args:
+        slack: how far poses may be wrong, as a part of an image.
 
     Raises:
         NerfkitError: no box can be found, or the photographs rule out every cell.
@@ -137,7 +152,7 @@ def find_scene(dataset: Dataset, views: Tensor) -> Scene:
     cameras = dataset.cameras[views]
     images = [dataset.images[i] for i in views.tolist()]
     masks = [dataset.masks[i] for i in views.tolist()]
-    silhouettes = Silhouettes(cameras, images, masks)
+    silhouettes = Silhouettes(cameras, images, masks, slack)
     carved = any(silhouettes.has_alpha)
     low, high, near = _first_box(dataset, cameras, carved)
     octree = Octree.full(*_cube(low, high), FIRST_DEPTH)
@@ -180,17 +195,19 @@ def _cube(low: Tensor, high: Tensor) -> tuple[Tensor, float]:
 def _first_box(dataset: Dataset, cameras: Cameras, carved: bool) -> tuple[Tensor, Tensor, float]:
     """Low and high corner of a box that holds the scene, and the near distance."""
     origins, forward = cameras.c2w[:, :, 3].float(), -cameras.c2w[:, :, 2].float()
-    if dataset.points is not None and len(dataset.points) >= 100 and not carved:
-        low, high = torch.quantile(
-            dataset.points[:: len(dataset.points) // 100_000 + 1],
-            torch.tensor([0.02, 0.98]),
-            dim=0,
-        )
-        margin = 0.1 * (high - low).max()
-        return low - margin, high + margin, 0.02 * float((high - low).max())
+    points = None if carved else reliable(dataset.points, cameras)
+    if points is not None:
+        low, high = box_of(points)
+        focus = focus_of(origins, forward)
+        # far away things would leave no voxels to what the cameras look at
+        most = LARGEST_BOX / 2 * (origins - focus).norm(dim=1).median()
+        near_low, near_high = torch.maximum(low, focus - most), torch.minimum(high, focus + most)
+        if (near_high > near_low).all():
+            low, high = near_low, near_high
+        return low, high, 0.02 * float((high - low).max())
     if dataset.bounds is not None and not carved:
         return _bounded(cameras, dataset.bounds)
-    focus = _focus(origins, forward)
+    focus = focus_of(origins, forward)
     reach = (origins - focus).norm(dim=1)
     if carved:
         half = _object_half(cameras, float(torch.quantile(reach, 0.9)))
@@ -216,7 +233,7 @@ def _object_half(cameras: Cameras, reach: float) -> float:
     return reach * min(1.0, OBJECT_MARGIN * float(sides.max()))
 
 
-def _focus(origins: Tensor, forward: Tensor) -> Tensor:
+def focus_of(origins: Tensor, forward: Tensor) -> Tensor:
     """The point closest to all optical axes; ahead of the cameras if these are parallel."""
     planes = torch.eye(3) - forward[:, :, None] * forward[:, None, :]
     total = planes.sum(0)

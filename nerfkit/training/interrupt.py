@@ -1,4 +1,4 @@
-"""Ctrl-C as a request, so that a step is finished and written before the fit ends."""
+"""Ctrl-C and SIGTERM as requests: a step is finished and written before the fit ends."""
 
 import signal
 import threading
@@ -8,19 +8,21 @@ from contextlib import contextmanager
 
 @contextmanager
 def interruptible() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets; the second one interrupts as usual."""
+    """An event that the first such signal sets; the second one of its kind acts as usual."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event
         return
-    usual = signal.getsignal(signal.SIGINT)
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def handle(number: int, frame: object) -> None:
         event.set()
-        signal.signal(signal.SIGINT, usual)
+        signal.signal(number, usual[number])
 
-    signal.signal(signal.SIGINT, handle)
+    for number in usual:
+        signal.signal(number, handle)
     try:
         yield event
     finally:
-        signal.signal(signal.SIGINT, usual)
+        for number, handler in usual.items():
+            signal.signal(number, handler)

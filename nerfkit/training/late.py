@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.kernels.fused_render import Fitted
+from nerfkit.ranks import ALONE, Team
 from nerfkit.training.learner import Stepped
 
 
@@ -19,12 +20,20 @@ class LateFigures:
     def __init__(self) -> None:
         self._last: tuple[int, Tensor, torch.cuda.Event] | None = None
 
-    def of(self, fitted: Fitted) -> Stepped:
-        """Of the step that made `fitted`, or of the one before; the first step waits for itself."""
-        n_rays = len(fitted.squared_errors)
-        loss = fitted.squared_errors.mean() / 3
-        if not loss.is_cuda:
-            return Stepped(n_rays, int(fitted.n_samples), int(fitted.n_shaded), float(loss))
+    def of(self, fitted: Fitted, n_rays: int, team: Team = ALONE) -> Stepped:
+        """Of the step that made `fitted`, or of the one before; the first step waits for itself.
+
+        Several ranks sum their figures, and wait for that.
+
+        Args:
+            n_rays: of all ranks together.
+        """
+        squared = fitted.squared_errors.sum()
+        if not squared.is_cuda or team.size > 1:
+            counts = float(fitted.n_samples), float(fitted.n_shaded), float(squared)
+            n_samples, n_shaded, total = team.total(*counts)
+            return Stepped(n_rays, int(n_samples), int(n_shaded), total / max(n_rays, 1) / 3)
+        loss = squared / (3 * max(n_rays, 1))
         numbers = torch.stack([x.double() for x in (fitted.n_samples, fitted.n_shaded, loss)])
         pinned = torch.empty(3, dtype=torch.float64, pin_memory=True)
         pinned.copy_(numbers, non_blocking=True)

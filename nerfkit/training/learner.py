@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nerfkit.cameras import Cameras
 from nerfkit.fields.field import Field
+from nerfkit.ranks import ALONE, Team
 from nerfkit.training.config import FitConfig
 from nerfkit.training.hull import Scene
 from nerfkit.training.pixels import Pixels
@@ -17,7 +18,7 @@ from nerfkit.training.stored import Stored
 
 
 class Stepped(NamedTuple):
-    """One step of a fit."""
+    """One step of a fit, of all ranks together."""
 
     n_rays: int
     n_samples: int  # at which the field was asked for its density, of all rays together
@@ -47,11 +48,16 @@ class Learner(Protocol):
 
     @classmethod
     def create(
-        cls, config: FitConfig, scene: Scene, cameras: Cameras, generator: torch.Generator
+        cls,
+        config: FitConfig,
+        scene: Scene,
+        cameras: Cameras,
+        generator: torch.Generator,
+        team: Team = ALONE,
     ) -> Learner:
         """Begin, where `generator` is, with a scene of which no more is known.
 
-        `cameras` are those fitted to.
+        `cameras` are those fitted to. Every rank of the `team` has a learner, and they stay alike.
         """
         ...
 
@@ -68,6 +74,7 @@ class Learner(Protocol):
         field: Any,
         companion: Stored,
         memory: dict[str, Any],
+        team: Team = ALONE,
     ) -> Learner:
         """Go on with what `load_field`, `companion` and `memory` kept, where `field` is."""
         ...

@@ -18,6 +18,7 @@ from nerfkit.fields.field import Field
 from nerfkit.fields.frame import render_frame
 from nerfkit.files import read_json, write_json
 from nerfkit.metrics import psnr
+from nerfkit.ranks import ALONE, Team
 from nerfkit.threads import kernels_alone
 from nerfkit.training import checkpoint
 from nerfkit.training.config import FitConfig, data_folder
@@ -25,21 +26,26 @@ from nerfkit.training.hull import Scene, find_scene
 from nerfkit.training.interrupt import interruptible
 from nerfkit.training.kinds import KINDS
 from nerfkit.training.pixels import Pixels
-from nerfkit.training.report import Reporter, Window
+from nerfkit.training.preparation import claim, n_held, split_views, stored_options
+from nerfkit.training.report import Reporter, Silence, Window
 from nerfkit.training.schedule import Budget
+from nerfkit.training.sparse import anchors_of
+from nerfkit.training.surroundings import find_surroundings, resolve
 
 # Between checkpoints: at least this long, and this many times what the last one took.
 CHECKPOINT_SECONDS, CHECKPOINT_REST = 20.0, 40.0
 PREVIEWS = (0.1, 0.25, 0.5, 0.75)
-FEWEST_VIEWS, FEW_VIEWS = 10, 50  # with fewer none is held out; none unless asked for
+EXPOSURES = "exposures.json"
+POSE_SLACK = 0.03  # of an image: what poses that are to be refined may be wrong by
 DISK_BYTES_PER_SECOND = 150e6  # a guess, until a checkpoint has been timed
 
 
-def fit(config: FitConfig, started: float | None = None) -> Path:
+def fit(config: FitConfig, started: float | None = None, team: Team = ALONE) -> Path:
     """Fit a scene as `config` says and write the run.
 
     Args:
         started: when the time of the fit began, `time.monotonic`; by default now.
+        team: the ranks that fit it together; the first one decides, reports and writes.
 
     Returns:
         The run's folder.
@@ -51,32 +57,36 @@ def fit(config: FitConfig, started: float | None = None) -> Path:
     started = time.monotonic() if started is None else started
     config.check()
     folder = Path(config.output)
-    _claim(folder, config.resume)
+    team.from_leader(lambda: claim(folder, config.resume))
     if config.resume:
-        config = config.with_stored(_stored(folder))
-    with Reporter(folder) as reporter:
-        run = _Fit(config, folder, started, reporter)
+        config = config.with_stored(team.from_leader(lambda: stored_options(folder)))
+    with Reporter(folder) if team.leads else Silence() as reporter:
+        run = _Fit(config, folder, started, reporter, team)
         with kernels_alone():
             run.run()
     return folder
 
 
 class _Fit:
-    def __init__(self, config: FitConfig, folder: Path, started: float, reporter: Reporter) -> None:
-        self.config, self.folder, self.reporter = config, folder, reporter
+    def __init__(
+        self, config: FitConfig, folder: Path, started: float, reporter: Reporter, team: Team
+    ) -> None:
+        self.folder, self.reporter, self.team = folder, reporter, team
+        data = data_folder(config.data)
+        dataset = team.attempt(
+            lambda: load_dataset(data, downscale=config.downscale, splits=("train",))
+        )
+        train, held = split_views(dataset.splits["train"], n_held(config, len(dataset)))
+        config = self.config = config if config.resume else resolve(config, dataset, train)
         place = device.best()
         if place.type not in KINDS[config.preset].devices(config):
-            reporter.say(f"preset {config.preset} with these options is fitted on the CPU")
+            reporter.say(f"preset {config.preset} with these options and data is fitted on the CPU")
             place = device.CPU
         self.generator = torch.Generator(place).manual_seed(config.seed)
-        dataset = load_dataset(
-            data_folder(config.data), downscale=config.downscale, splits=("train",)
-        )
-        train, held = _split(dataset.splits["train"], _n_held(config, len(dataset)))
         if config.resume:
             cameras = dataset.cameras[train]
             self.learner, self.state, random_state = checkpoint.load_learner(
-                folder, config, cameras, place
+                folder, config, cameras, place, team
             )
             self._restore(random_state)
             self.held = Pixels(dataset, held, place) if len(held) else None
@@ -84,19 +94,29 @@ class _Fit:
             stored = read_json(folder / "config.json")
             self.background = stored["background"]
             budget = {"minutes": config.minutes, "steps": config.steps}
-            write_json(folder / "config.json", {**stored, **budget})
+            if team.leads:
+                write_json(folder / "config.json", {**stored, **budget})
         else:
-            scene = find_scene(dataset, train)
+            slack = POSE_SLACK if config.refine_poses else 0.0
+            scene = team.from_leader(
+                lambda: (
+                    find_surroundings(dataset, train)
+                    if config.scene == "unbounded"
+                    else find_scene(dataset, train, slack)
+                )
+            )
             self.held = Pixels(dataset, held, place) if len(held) else None
             self.pixels = Pixels(dataset, train, place)
             self.background = (
                 config.background if self.pixels.has_alpha else self.pixels.mean_color().tolist()
             )
             cameras = self.pixels.cameras
-            self.learner = KINDS[config.preset].create(config, scene, cameras, self.generator)
+            self.learner = KINDS[config.preset].create(config, scene, cameras, self.generator, team)
             self.state = checkpoint.State()
-            self._write_config(dataset, scene)
-        self.pixels.keep_hit(self.field.hits)
+            team.from_leader(lambda: self._write_config(dataset, scene))
+        if config.depth_weight and not config.ndc:
+            self.pixels.anchors = anchors_of(dataset, train)
+        self.pixels.keep_hit(self.field.hits, team)
         self.budget = Budget(
             started, config.budget_minutes(), config.steps, self.state.elapsed, self.state.progress
         )
@@ -117,27 +137,38 @@ class _Fit:
 
     def run(self) -> None:
         """Steps until the budget is used, then the final checkpoint."""
-        budget, state = self.budget, self.state
-        budget.begin()
-        if budget.progress(state.step) >= 1 and self.config.resume:
+        state, team = self.state, self.team
+        self.budget.begin()
+        if self._agree(False)[0] >= 1 and self.config.resume:
             raise NerfkitError(
                 f"{self.folder}: has used its {_amount(self.config)}; "
                 "give --minutes or --steps more to go on"
             )
         window = Window()
         with interruptible() as interrupted:
-            while (progress := budget.progress(state.step)) < 1 and not interrupted.is_set():
+            while True:
+                progress, stop = self._agree(interrupted.is_set())
+                if progress >= 1 or stop:
+                    break
                 self._step(progress, window)
                 self._restructure()
-                self._report(progress, window)
-                self._save_if_due(progress)
-        state.progress = budget.progress(state.step)
-        self._save_or_spare()
-        if interrupted.is_set() and state.progress < 1:
+                if team.leads:
+                    self._report(progress, window)
+                    self._save_if_due(progress)
+        state.progress = progress
+        team.from_leader(self._save_or_spare)
+        if progress < 1:
             raise KeyboardInterrupt(
                 f"step {state.step} is kept in {self.folder}; --resume goes on from there"
             )
-        self._finish(window)
+        if team.leads:
+            self._finish(window)
+
+    def _agree(self, interrupted: bool) -> tuple[float, float]:
+        """The leader's progress, and whether any rank was interrupted."""
+        own = self.budget.progress(self.state.step) if self.team.leads else 0.0
+        progress, stop = self.team.total(own, interrupted)
+        return progress, stop
 
     def _step(self, progress: float, window: Window) -> None:
         state = self.state
@@ -152,7 +183,7 @@ class _Fit:
 
     def _restructure(self) -> None:
         if self.learner.restructure(self.state.step, self.reporter.say):
-            self.pixels.keep_hit(self.field.hits)
+            self.pixels.keep_hit(self.field.hits, self.team)
             self.budget.reserve = max(self.budget.reserve, self._seconds_to_save())
 
     def _report(self, progress: float, window: Window) -> None:
@@ -198,6 +229,14 @@ class _Fit:
     def _save(self) -> None:
         self.state.elapsed = self.budget.elapsed()
         checkpoint.save(self.folder, self.learner, self.generator, self.state)
+        # the default field alone has these
+        exposure = getattr(self.learner, "exposure", None)
+        if exposure is not None and self.config.scene != "bounded":
+            write_json(self.folder / EXPOSURES, exposure.memory())
+        poses = getattr(self.learner, "poses", None)
+        if poses is not None:
+            cameras = poses.cameras(self.pixels.cameras)
+            write_json(self.folder / "cameras.json", cameras.to_dict())
 
     def _save_or_spare(self) -> None:
         """Save; where the output folder takes no more, into a temporary one."""
@@ -253,50 +292,6 @@ class _Fit:
         write_json(self.folder / "cameras.json", self.pixels.cameras.to_dict())
 
 
-def _claim(folder: Path, resume: bool) -> None:
-    """Make the output folder; refuse one that holds a run, or none to resume, or is read-only."""
-    present = (folder / checkpoint.CHECKPOINT).is_file()
-    if resume and not present:
-        raise NerfkitError(f"{folder}: holds no checkpoint to resume; fit without --resume")
-    if present and not resume:
-        raise NerfkitError(
-            f"{folder}: holds a run already; give --resume to go on with it, or another folder"
-        )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise NerfkitError(
-            f"{folder}: cannot be written to: {error.strerror}; give another folder to -o"
-        ) from error
-
-
-def _stored(folder: Path) -> dict:
-    stored = read_json(folder / "config.json")
-    if not isinstance(stored, dict):
-        raise NerfkitError(f"{folder / 'config.json'}: not the configuration of a run")
-    return {**stored, "background": stored.get("background_option", "white")}
-
-
 def _amount(config: FitConfig) -> str:
     minutes = config.budget_minutes()
     return f"{config.steps} steps" if minutes is None else f"{minutes:g} minutes"
-
-
-def _n_held(config: FitConfig, n_views: int) -> int:
-    if n_views < FEWEST_VIEWS:
-        return 0
-    if config.holdout is not None:
-        return min(config.holdout, n_views // 2)
-    # of few photographs each is needed for the fit
-    return int(config.is_long and n_views >= FEW_VIEWS)
-
-
-def _split(views: Tensor, n_held: int) -> tuple[Tensor, Tensor]:
-    """Views to fit, and `n_held` evenly spaced ones to watch."""
-    held = torch.zeros(len(views), dtype=torch.bool)
-    if n_held:
-        held[torch.linspace(0, len(views) - 1, n_held + 2)[1:-1].round().long()] = True
-    return views[~held], views[held]

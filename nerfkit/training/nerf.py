@@ -25,12 +25,13 @@ from nerfkit.kernels.fastnerf_mlp import FastNerfMlpConfig
 from nerfkit.kernels.nerf_mlp import NerfMlpConfig
 from nerfkit.kernels.sparse_adam import adam_step_
 from nerfkit.octree import Octree
+from nerfkit.ranks import ALONE, Team
 from nerfkit.training.config import FitConfig
 from nerfkit.training.hull import Scene
 from nerfkit.training.learner import Stepped
 from nerfkit.training.pixels import Pixels
 from nerfkit.training.schedule import rate_factor
-from nerfkit.training.stored import Stored
+from nerfkit.training.stored import LARGEST, UNREADABLE, Stored, check_sizes, in_range, whole
 
 BETAS, EPS = (0.9, 0.999), 1e-7
 NETWORKS = ("coarse", "fine")
@@ -48,6 +49,7 @@ EMPTY_EVERY = 4
 EMPTY_WEIGHT = 0.01
 OCCUPIED_ALPHA = 0.02  # of the way through a leaf
 FEWEST_LEAVES = 64
+MOST_SAMPLES = 1024  # a ray
 
 
 class NerfLearner:
@@ -62,8 +64,8 @@ class NerfLearner:
     preview_side = 100
     network: ClassVar[type[networks.Sizes]] = NerfMlpConfig
 
-    def __init__(self, config: FitConfig, field: NerfField) -> None:
-        self.config, self.field = config, field
+    def __init__(self, config: FitConfig, field: NerfField, team: Team = ALONE) -> None:
+        self.config, self.field, self.team = config, field, team
         self.moments = {
             f"{name}_{moment}": torch.zeros_like(getattr(field, name))
             for name in NETWORKS
@@ -84,7 +86,12 @@ class NerfLearner:
 
     @classmethod
     def create(
-        cls, config: FitConfig, scene: Scene, cameras: Cameras, generator: torch.Generator
+        cls,
+        config: FitConfig,
+        scene: Scene,
+        cameras: Cameras,
+        generator: torch.Generator,
+        team: Team = ALONE,
     ) -> NerfLearner:
         shape = NerfShape(
             network=cls._sizes(config),
@@ -98,7 +105,7 @@ class NerfLearner:
         limit = octree.above(GUIDE_DEPTH if config.octree else 0).to(generator.device)
         while config.octree and limit.depth < GUIDE_DEPTH:
             limit = limit.subdivide()
-        return cls(config, NerfField.create(shape, limit, generator))
+        return cls(config, NerfField.create(shape, limit, generator), team)
 
     @classmethod
     def load_field(cls, stored: Stored) -> NerfField:
@@ -106,10 +113,13 @@ class NerfLearner:
         try:
             ndc = Ndc.from_json(values.pop("ndc"))
             network = cls.network(*values.pop("network"))
+            check_sizes(network)
+            whole(values, 1, MOST_SAMPLES, "most_coarse", "n_fine")
+            in_range(values, 0, LARGEST, "near")
+            in_range(values, 0, 1, "spacing")
             shape = NerfShape(network=network, ndc=ndc, **values)
-            shape.network.check()
             depth = int(stored.metadata["depth"])
-        except (KeyError, TypeError, ValueError) as error:
+        except UNREADABLE as error:
             raise stored.unreadable(error) from error
         box_min = stored.take("octree_box_min", (3,), torch.float32)
         size = float(stored.take("octree_size", (1,), torch.float64))
@@ -127,9 +137,10 @@ class NerfLearner:
         field: NerfField,
         companion: Stored,
         memory: dict[str, Any],
+        team: Team = ALONE,
     ) -> NerfLearner:
         del cameras, memory
-        learner = cls(config, field)
+        learner = cls(config, field, team)
         for name, moment in learner.moments.items():
             moment.copy_(companion.take(name, tuple(moment.shape), torch.float32))
         return learner
@@ -137,20 +148,29 @@ class NerfLearner:
     def step(
         self, progress: float, number: int, pixels: Pixels, generator: torch.Generator
     ) -> Stepped:
-        field, config = self.field, self.config
-        batch = pixels.draw(config.rays_a_step, generator)
-        n_rays = len(batch.origins)
-        background = torch.rand(n_rays, 3, generator=generator, device=pixels.device)
+        field, config, team = self.field, self.config, self.team
+        batch = pixels.draw(config.rays_a_step, generator, team)
+        n_rays = batch.n_all
+        background = torch.rand(n_rays, 3, generator=generator, device=pixels.device)[batch.share]
         targets = torch.lerp(background, batch.colors, batch.alphas)
         networks = [getattr(field, name).requires_grad_() for name in NETWORKS]
         traced = field.trace(
-            batch.origins, batch.directions, background, config.least_light, generator
+            batch.origins,
+            batch.directions,
+            background,
+            config.least_light,
+            team.own_generator(generator),
         )
-        errors = [(seen.colors - targets).square().mean() for seen in (traced.coarse, traced.fine)]
+        errors = [
+            (seen.colors - targets).square().sum() / (3 * n_rays)
+            for seen in (traced.coarse, traced.fine)
+        ]
         loss = sum(errors)
         if config.octree and progress >= EMPTY_FROM and number % EMPTY_EVERY == 0:
-            loss = loss + EMPTY_WEIGHT * self._left_outside(networks, generator)
-        gradients = torch.autograd.grad(loss, networks)
+            loss = loss + EMPTY_WEIGHT / team.size * self._left_outside(
+                networks, team.own_generator(generator)
+            )
+        gradients = map(team.sum_, torch.autograd.grad(loss, networks))
         rate = config.network_rate * rate_factor(progress, config.rate_decay)
         for name, network, gradient in zip(NETWORKS, networks, gradients, strict=True):
             adam_step_(
@@ -161,7 +181,9 @@ class NerfLearner:
                 eps=EPS,
                 step=number,
             )
-        return Stepped(n_rays, traced.n_samples, traced.n_shaded, float(errors[1].detach()))
+        counts = traced.n_samples, traced.n_shaded, float(errors[1].detach())
+        n_samples, n_shaded, error = team.total(*counts)
+        return Stepped(n_rays, int(n_samples), int(n_shaded), error)
 
     def _left_outside(self, networks: list[Tensor], generator: torch.Generator) -> Tensor:
         """Mean density, in the scaled cube, at random points of the cube outside the octree.
@@ -182,7 +204,7 @@ class NerfLearner:
         times, rest = divmod(number, FIRST_GUIDE)
         if self.config.octree and rest == 0 and times & (times - 1) == 0:
             limit = self.field.limit
-            keep = self._opaque(limit)
+            keep = self.team.from_leader(lambda: self._opaque(limit))
             # An octree of nothing would never be looked at again.
             if int(keep.sum()) >= min(FEWEST_LEAVES, len(limit)):
                 self.field.follow(limit.keep(limit.dilate(keep)))

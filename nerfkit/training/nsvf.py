@@ -27,14 +27,15 @@ from nerfkit.errors import NerfkitError
 from nerfkit.fields.nsvf import NsvfField, NsvfShape
 from nerfkit.kernels.nsvf_mlp import NsvfMlpConfig
 from nerfkit.kernels.sparse_adam import adam_step_
-from nerfkit.octree import Octree
 from nerfkit.octree.corners import Corners
+from nerfkit.ranks import ALONE, Team
 from nerfkit.training.config import FitConfig
 from nerfkit.training.hull import Scene
 from nerfkit.training.learner import Stepped
 from nerfkit.training.pixels import Pixels
 from nerfkit.training.schedule import rate_factor
-from nerfkit.training.stored import Stored
+from nerfkit.training.stored import LARGEST, UNREADABLE, Stored, check_sizes, in_range, whole
+from nerfkit.training.voxel_contents import densest_raw, pixel_width
 from nerfkit.training.voxel_grid import voxels_of
 
 BETAS, EPS = (0.9, 0.999), 1e-8
@@ -45,7 +46,7 @@ MOMENTS = ("mean", "square")
 # Density per relu(sigma_raw) and unit, as in the authors' code, of a scene about 3 units large.
 DENSITY_SCALE, EXTENT = 7.0, 3.0
 OPACITY_WEIGHT, OPACITY_SOFTNESS = 1e-3, 0.11
-STEPS_A_VOXEL = 8
+STEPS_A_VOXEL, FINEST_STEP = 8, 1000  # at the start; of a voxel at any time
 PRUNE_STEPS, DIVIDE_STEPS = 2500, (5000, 25_000, 75_000)
 PRUNE_PART, FIRST_PRUNE, DIVIDE_PARTS = 0.05, 0.1, (0.15, 0.35, 0.6)
 LEAST_STEPS = 400  # before these, densities are still those of fog
@@ -53,12 +54,10 @@ LEAST_STEPS = 400  # before these, densities are still those of fog
 SHADED_A_STEP, FEWEST_RAYS, MOST_RAYS = 4096, 128, 4096
 FIRST_SHADED_A_RAY = 16.0
 SMALLEST_STEP = 0.67  # of a pixel
-EMPTY_BELOW = 0.5  # voxels where exp(-relu(sigma_raw)) exceeds this everywhere are empty
+EMPTY_RAW = math.log(2)  # voxels where exp(-relu(sigma_raw)) exceeds 1/2 everywhere are empty
 # Points along an edge of a voxel where that is looked for; in a fit of so many minutes at most as
 # many as there are steps.
 PRUNE_POINTS = 16
-FIRST_POINTS = 64  # of a voxel, looked at before the others
-POINTS_A_CALL = 1 << 17
 # Kept at a time at least, and this part: a field that is still fog has no dense voxels at all.
 FEWEST_VOXELS, FEWEST_PART = 64, 1 / 8
 
@@ -79,8 +78,10 @@ class NsvfLearner:
     rate_options = "--lr-network"
     preview_side = 100
 
-    def __init__(self, config: FitConfig, field: NsvfField, pixel: float) -> None:
-        self.config, self.field, self.pixel = config, field, pixel
+    def __init__(
+        self, config: FitConfig, field: NsvfField, pixel: float, team: Team = ALONE
+    ) -> None:
+        self.config, self.field, self.pixel, self.team = config, field, pixel, team
         self.divisions = self.prunings = self.fresh = 0
         self.progress, self.shaded_a_ray = 0.0, FIRST_SHADED_A_RAY
         self.warned_empty = False
@@ -93,7 +94,12 @@ class NsvfLearner:
 
     @classmethod
     def create(
-        cls, config: FitConfig, scene: Scene, cameras: Cameras, generator: torch.Generator
+        cls,
+        config: FitConfig,
+        scene: Scene,
+        cameras: Cameras,
+        generator: torch.Generator,
+        team: Team = ALONE,
     ) -> NsvfLearner:
         if config.ndc:
             raise NerfkitError("--ndc: --preset nsvf has none; take fast, nerf or fastnerf")
@@ -106,22 +112,25 @@ class NsvfLearner:
             density_scale=DENSITY_SCALE * EXTENT / scene.octree.size,
         )
         field = NsvfField.create(shape, octree, generator)
-        return cls(config, field, _pixel(scene.octree, cameras))
+        return cls(config, field, pixel_width(scene.octree, cameras), team)
 
     @classmethod
     def load_field(cls, stored: Stored) -> NsvfField:
         values = stored.json("shape")
         try:
-            shape = NsvfShape(network=NsvfMlpConfig(*values.pop("network")), **values)
-            shape.network.check()
+            network = NsvfMlpConfig(*values.pop("network"))
+            check_sizes(network)
+            in_range(values, 0, LARGEST, "near", "density_scale")
+            in_range(values, 1 / LARGEST, LARGEST, "step")
+            shape = NsvfShape(network=network, **values)
             depth = int(stored.metadata["depth"])
-        except (KeyError, TypeError, ValueError) as error:
+        except UNREADABLE as error:
             raise stored.unreadable(error) from error
-        if not 0 < shape.step < math.inf:
-            raise stored.foreign(f"a step of {shape.step}")
         box_min = stored.take("octree_box_min", (3,), torch.float32)
         size = float(stored.take("octree_size", (1,), torch.float64))
         octree = stored.take_octree("octree_codes", box_min, size, depth)
+        if shape.step * FINEST_STEP < octree.voxel:
+            raise stored.foreign(f"a step of {shape.step} in voxels of {octree.voxel}")
         corners = Corners.of(octree)
         table = stored.take("table", (len(corners), shape.network.embedding), torch.float32)
         network = stored.take("network", (shape.network.n_params,), torch.float32)
@@ -135,9 +144,13 @@ class NsvfLearner:
         field: NsvfField,
         companion: Stored,
         memory: dict[str, Any],
+        team: Team = ALONE,
     ) -> NsvfLearner:
         del cameras
-        learner = cls(config, field, float(memory["pixel"]))
+        whole(memory, 0, LARGEST, "divisions", "prunings", "fresh")
+        in_range(memory, 1 / LARGEST, LARGEST, "pixel")
+        in_range(memory, 0, LARGEST, "shaded_a_ray")
+        learner = cls(config, field, float(memory["pixel"]), team)
         learner.divisions, learner.prunings = int(memory["divisions"]), int(memory["prunings"])
         learner.fresh = int(memory["fresh"])
         learner.shaded_a_ray = float(memory["shaded_a_ray"])
@@ -148,23 +161,24 @@ class NsvfLearner:
     def step(
         self, progress: float, number: int, pixels: Pixels, generator: torch.Generator
     ) -> Stepped:
-        field, config = self.field, self.config
+        field, config, team = self.field, self.config, self.team
         self.progress = progress
         wanted = int(SHADED_A_STEP / max(self.shaded_a_ray, 1e-3))
         wanted = min(MOST_RAYS, max(FEWEST_RAYS, wanted)) // 64 * 64
-        batch = pixels.draw(config.rays or wanted, generator)
-        n_rays = len(batch.origins)
-        background = torch.rand(n_rays, 3, generator=generator, device=pixels.device)
+        batch = pixels.draw(config.rays or wanted, generator, team)
+        n_rays = batch.n_all
+        background = torch.rand(n_rays, 3, generator=generator, device=pixels.device)[batch.share]
         targets = torch.lerp(background, batch.colors, batch.alphas)
         parameters = [getattr(field, name).requires_grad_() for name in PARAMETERS]
         traced = field.trace(
             *(batch.origins, batch.directions, background, config.least_light),
-            generator=generator,
+            generator=team.own_generator(generator),
         )
-        error = (traced.colors - targets).square().sum(1).mean()
+        error = (traced.colors - targets).square().sum() / n_rays
         opacities = traced.opacities
-        unsure = torch.log1p(opacities * (1 - opacities) / OPACITY_SOFTNESS).mean()
-        gradients = torch.autograd.grad(error + OPACITY_WEIGHT * unsure, parameters)
+        unsure = torch.log1p(opacities * (1 - opacities) / OPACITY_SOFTNESS).sum() / n_rays
+        loss = error + OPACITY_WEIGHT * unsure
+        gradients = map(team.sum_, torch.autograd.grad(loss, parameters))
         rate = config.network_rate * rate_factor(progress, config.rate_decay)
         rates = rate * (TABLE_RATE if config.steps is None else 1.0), rate
         for name, values, gradient, rate in zip(
@@ -178,9 +192,10 @@ class NsvfLearner:
                 eps=EPS,
                 step=number - self.fresh,
             )
-        self.shaded_a_ray += 0.1 * (traced.n_shaded / max(n_rays, 1) - self.shaded_a_ray)
-        n_samples = int(traced.n_samples)
-        return Stepped(n_rays, n_samples, traced.n_shaded, float(error.detach()) / 3)
+        counts = traced.n_samples, traced.n_shaded, float(error.detach()) / 3
+        n_samples, n_shaded, mean = team.total(*counts)
+        self.shaded_a_ray += 0.1 * (n_shaded / max(n_rays, 1) - self.shaded_a_ray)
+        return Stepped(n_rays, int(n_samples), int(n_shaded), mean)
 
     def restructure(self, number: int, say: Callable[[str], None]) -> bool:
         """Empty the voxels in which nothing is; divide the rest where that is due."""
@@ -220,8 +235,11 @@ class NsvfLearner:
             self.moments[name] = spread.mul_(factor)
 
     def _prune(self, say: Callable[[str], None]) -> None:
-        densest = self._densest()
-        keep = densest > -math.log(EMPTY_BELOW)
+        n = PRUNE_POINTS
+        if self.config.steps is None:
+            n = min(n, max(2, round(self.field.octree.voxel / self.field.shape.step)))
+        densest = self.team.from_leader(lambda: densest_raw(self.field, n, EMPTY_RAW))
+        keep = densest > EMPTY_RAW
         fewest = min(len(keep), max(FEWEST_VOXELS, round(FEWEST_PART * len(keep))))
         if int(keep.sum()) < fewest:
             keep[densest.topk(fewest).indices] = True
@@ -237,33 +255,6 @@ class NsvfLearner:
             name = f"table_{moment}"
             self.moments[name] = self.field.corners.keep(keep, self.moments[name])[1]
         self.field = self.field.pruned(keep)
-
-    def _densest(self) -> Tensor:
-        """The largest relu(sigma_raw) among points of each voxel, [L].
-
-        Of voxels found not to be empty, not all points are looked at.
-        """
-        field = self.field
-        n = PRUNE_POINTS
-        if self.config.steps is None:
-            n = min(n, max(2, round(field.octree.voxel / field.shape.step)))
-        places = (torch.arange(n) + 0.5) / n
-        points = torch.cartesian_prod(places, places, places)
-        # in an order in which the first few are all over the voxel
-        points = points[torch.randperm(len(points), generator=torch.Generator().manual_seed(0))]
-        points = points.to(field.device)
-        densest = torch.zeros(len(field.octree), device=field.device)
-        for part in (points[:FIRST_POINTS], points[FIRST_POINTS:]):
-            if len(part) == 0:
-                break
-            unknown = (densest <= -math.log(EMPTY_BELOW)).nonzero()[:, 0]
-            for voxels in unknown.split(max(1, POINTS_A_CALL // len(part))):
-                places = part.repeat(len(voxels), 1)
-                with torch.no_grad():
-                    raw = field.raw(voxels.repeat_interleave(len(part)), places)
-                found = raw.view(len(voxels), len(part)).amax(1)
-                densest[voxels] = torch.maximum(densest[voxels], found)
-        return densest
 
     def _forget(self) -> None:
         self.moments = {
@@ -299,10 +290,3 @@ class NsvfLearner:
 
     def voxels(self) -> tuple[int, int]:
         return len(self.field.octree), self.field.octree.resolution
-
-
-def _pixel(octree: Octree, cameras: Cameras) -> float:
-    """Width of a pixel at the middle of the scene, world units."""
-    centre = (octree.box_min.cpu() + octree.size / 2).double()
-    distance = (cameras.c2w[:, :, 3] - centre).norm(dim=1).clamp_min(octree.size / 2)
-    return float((distance / cameras.fx).median())

@@ -167,6 +167,19 @@ class Reporter:
             return _NoLogs()
 
 
+class Silence:
+    """The reporter of a rank that does not lead."""
+
+    def __enter__(self) -> "Silence":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        pass
+
+
 class _NoLogs:
     def add_scalar(self, *_: object) -> None:
         pass

@@ -14,6 +14,44 @@ from nerfkit.errors import NerfkitError
 from nerfkit.octree import Octree
 
 DEEPEST = 10
+LARGEST_SIZE = 4096  # of layers, or of their number
+LARGEST = 1e15  # of numbers that are lengths, or one over them
+# What JSON and tensors of a stranger raise where they are not what is wanted.
+UNREADABLE = (
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    IndexError,
+    OverflowError,
+    RuntimeError,
+)
+
+
+def in_range(values: dict[Any, Any], low: float, high: float, *names: Any) -> None:
+    """Raise ValueError unless these are numbers from `low` to `high`; KeyError if one is absent."""
+    for name in names:
+        value = values[name]
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not low <= value <= high
+        ):
+            raise ValueError(f"{name} is {value!r:.40}, not {low:g} to {high:g}")
+
+
+def whole(values: dict[Any, Any], low: int, high: int, *names: Any) -> None:
+    """The same for whole numbers."""
+    in_range(values, low, high, *names)
+    for name in names:
+        if not isinstance(values[name], int):
+            raise ValueError(f"{name} is {values[name]!r:.40}, not a whole number")
+
+
+def check_sizes(network: Any) -> None:
+    """Raise ValueError for a network (a NamedTuple of sizes) too large or too small to be one."""
+    whole(network._asdict(), 0, LARGEST_SIZE, *network._fields)
+    network.check()
 
 
 @dataclass
@@ -36,7 +74,7 @@ class Stored:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, *UNREADABLE) as error:
             raise NerfkitError(
                 f"{path}: damaged or no safetensors file ({error}); restore it or fit again"
             ) from error
@@ -44,7 +82,7 @@ class Stored:
         if metadata.get("format") not in formats:
             raise stored.foreign(f"format {metadata.get('format')!r}")
         for name, tensor in tensors.items():
-            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor.float()).all()):
                 raise NerfkitError(f"{path}: {name} holds NaN or infinity; restore it or fit again")
         return stored
 
@@ -77,13 +115,13 @@ class Stored:
             values = json.loads(self.metadata[name])
             if not isinstance(values, dict):
                 raise TypeError(f"{name} is no object")
-        except (KeyError, TypeError, ValueError) as error:
+        except (RecursionError, *UNREADABLE) as error:
             raise self.unreadable(error) from error
         return values
 
     def unreadable(self, error: Exception) -> NerfkitError:
         """The error for metadata that do not fit."""
-        return self.foreign(f"its metadata cannot be read ({error})")
+        return self.foreign(f"its metadata cannot be read ({' '.join(str(error).split())})")
 
     def foreign(self, found: str) -> NerfkitError:
         """The error for a file that is none of ours, or of another version."""

@@ -138,7 +138,9 @@ def test_transforms_extras(blender_set: Path, tmp_path: Path) -> None:
         frame.pop("camera_model")
     meta["frames"][1]["k1"] = 0.01
     meta["frames"][1]["mask_path"] = "mask.png"
-    meta["frames"][2]["depth_file_path"] = "images/0000.png"
+    meta["frames"][2]["depth_file_path"] = "depth.png"
+    depths = 256 * np.arange(96, dtype=np.uint16).reshape(8, 12)
+    Image.fromarray(depths).save(root / "depth.png")
     meta |= {"aabb_scale": 2, "scale": 0.5, "offset": [0.5, 0.0, 0.5], "integer_depth_scale": 0.25}
     trimesh.PointCloud([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]).export(root / "points.ply")
     meta["ply_file_path"] = "points.ply"
@@ -150,12 +152,13 @@ def test_transforms_extras(blender_set: Path, tmp_path: Path) -> None:
     assert dataset.splits["test"].tolist() == [0] and dataset.splits["val"].tolist() == [4]
     assert dataset.cameras.model[:3] == ["PINHOLE", "OPENCV", "PINHOLE"]
     assert dataset.masks[0] is None and dataset.masks[1].tolist() == mask.tolist()
-    assert dataset.depth_paths[2] == (root / "images/0000.png").resolve()
-    assert dataset.depth_unit == 0.25
+    assert dataset.depths[0] is None
+    assert torch.equal(dataset.depths[2], torch.from_numpy(depths.astype(np.float32) * 0.25))
     assert dataset.points.tolist() == [[1, 2, 3], [4, 5, 6]]
     assert dataset.scene_box.tolist() == [[-2, -1, -2], [2, 3, 2]]
     reduced = load_dataset(root, downscale=2).masks[1]
     assert reduced.shape == (4, 6) and reduced[0, 0] == 0 and (reduced > 0).sum() == 23
+    assert load_dataset(root, downscale=2).depths[2][1, 2] == 0.25 * float(depths[3, 5])
 
 
 def test_llff_folder_choice(blender_set: Path, tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
-"""Decoding of every pixel format to uint8, and exact block means."""
+"""Decoding of every pixel format to whole numbers, and exact block means."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
+from nerfkit.data.deep import encode_png
 from nerfkit.data.images import in_threads, read_image, read_mask, reduce_image
 from nerfkit.errors import NerfkitError
 
@@ -33,11 +35,32 @@ def test_grey_becomes_rgb(tmp_path: Path) -> None:
     assert all(got[..., c].tolist() == grey.tolist() for c in range(3))
 
 
-def test_16_bit_grey_is_rounded(tmp_path: Path) -> None:
-    values = np.array([0, 128, 129, 257, 32896, 65535], np.uint16)[None].repeat(4, axis=0)
-    Image.fromarray(values).save(tmp_path / "a.png")
-    got = read_image(tmp_path / "a.png", SIZE)
-    assert got[0, :, 0].tolist() == [0, 0, 1, 1, 128, 255]
+def deep_pixels(channels: int) -> np.ndarray:
+    shape = (4, 6, channels)
+    return np.random.default_rng(3).integers(0, 65536, shape, dtype=np.uint16)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bits_are_kept(tmp_path: Path, suffix: str, channels: int) -> None:
+    values = deep_pixels(channels)
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "png":
+        path.write_bytes(encode_png(values))
+    else:
+        photometric = "minisblack" if channels == 1 else "rgb"
+        tifffile.imwrite(path, values[..., 0] if channels == 1 else values, photometric=photometric)
+    got = read_image(path, SIZE)
+    assert got.dtype == torch.uint16 and got.shape == (4, 6, max(channels, 3))
+    assert got.numpy().tolist() == np.broadcast_to(values, got.shape).tolist()
+
+
+def test_16_bit_block_means_round_exactly(tmp_path: Path) -> None:
+    values = deep_pixels(3)
+    (tmp_path / "a.png").write_bytes(encode_png(values))
+    got = read_image(tmp_path / "a.png", SIZE, downscale=2)
+    wanted = values.reshape(2, 2, 3, 2, 3).astype(np.float64).mean((1, 3))
+    assert got.numpy().tolist() == np.floor(wanted + 0.5).tolist()
 
 
 def test_palette(tmp_path: Path) -> None:
@@ -50,14 +73,35 @@ def test_palette(tmp_path: Path) -> None:
     assert (got[..., 3] == 0).tolist() == (np.array(image) == 0).tolist()
 
 
-def test_stored_orientation_is_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("turned", range(1, 9))
+@pytest.mark.parametrize("deep", [False, True])
+def test_orientation_is_applied_where_the_camera_is_that_of_the_upright_picture(
+    tmp_path: Path, turned: int, deep: bool
+) -> None:
     image = Image.fromarray(pixels(3))
     exif = image.getexif()
-    exif[0x0112] = 6
-    image.save(tmp_path / "a.png", exif=exif)
-    assert read_image(tmp_path / "a.png", SIZE).shape == (4, 6, 3)
-    with pytest.raises(NerfkitError, match="6x4, its camera says 4x6; it is stored on its side"):
-        read_image(tmp_path / "a.png", SIZE[::-1])
+    exif[0x0112] = turned
+    path = tmp_path / "a.png"
+    image.save(path, exif=exif)
+    upright = np.array(ImageOps.exif_transpose(image))
+    if deep:
+        stored = pixels(3).astype(np.uint16) * 257
+        with_exif(path, encode_png(stored))
+        upright = upright.astype(np.uint16) * 257
+    assert read_image(path, SIZE).numpy().tolist() == (stored if deep else pixels(3)).tolist()
+    if turned > 4:
+        assert read_image(path, SIZE[::-1]).numpy().tolist() == upright.tolist()
+    else:
+        with pytest.raises(NerfkitError, match="image is 6x4, its camera says 4x6; resize"):
+            read_image(path, SIZE[::-1])
+
+
+def with_exif(path: Path, png: bytes) -> None:
+    """Write `png` with the eXIf chunk of the file that is there."""
+    old = path.read_bytes()
+    at = old.index(b"eXIf") - 4
+    chunk = old[at : at + 12 + int.from_bytes(old[at : at + 4], "big")]
+    path.write_bytes(png[:33] + chunk + png[33:])  # after the header
 
 
 @pytest.mark.parametrize("factor", [2, 3, 5])

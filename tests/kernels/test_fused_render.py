@@ -11,6 +11,7 @@ from nerfkit.kernels import _native
 from nerfkit.kernels.encodings.reference import spherical_harmonics
 from nerfkit.kernels.fused_render import Rendered, fit_rays, render_rays
 from nerfkit.kernels.fused_render.reference import trace, unpack
+from nerfkit.kernels.ray_pieces import Pieces, ray_pieces
 from nerfkit.kernels.voxel_features.reference import interpolate
 
 pytestmark = pytest.mark.usefixtures("one_thread")  # gradient arrays are shared without locks
@@ -275,7 +276,80 @@ def test_a_solid_cube_has_a_closed_form(backend):
     assert_close("depths", got.depths, (weights * t).sum(1), rel=1e-6, abs=2e-6)  # 1.3e-7, 1e-7
 
 
-def fit(scene, backend, dtype=torch.float32, max_weights=True):
+def cut_in_three(scene, dtype=torch.float32) -> Pieces:
+    """The scene's rays, straight, in pieces up to t = 0.7, 1.9 and 9."""
+    ends, n = torch.tensor([0.0, 0.7, 1.9, 9.0], dtype=dtype), len(scene.origins)
+    o, d = scene.origins.to(dtype)[:, None], scene.directions.to(dtype)[:, None]
+    starts = ends[:-1, None].expand(n, 3, 1)
+    ones = torch.ones_like(starts)
+    columns = o + starts * d, d.expand(n, 3, 3), ends.diff()[:, None].expand(n, 3, 1)
+    rows = torch.cat([*columns, ones, 0 * ones, starts, ones], 2).view(-1, 11)
+    return Pieces(rows, 3 * torch.arange(n + 1))
+
+
+@pytest.mark.parametrize("backend", ["reference", pytest.param("cpu", marks=needs_cpp)])
+def test_pieces_of_straight_rays_change_nothing(backend):
+    dtype = torch.float32 if backend == "cpu" else torch.float64
+    scene = Scene(300)
+    whole = scene.run(backend, dtype)(**scene.tensors)
+    parts = scene.run(backend, dtype, pieces=cut_in_three(scene, dtype))(**scene.tensors)
+    for name, a, b in zip(Rendered._fields, whole, parts, strict=True):
+        difference = (a - b).abs().view(len(a), -1).amax(1)
+        # a sample on a cut or on a face may change sides
+        assert float((difference > 1e-4).float().mean()) < 0.02, name
+
+
+@needs_cpp
+def test_bent_rays_and_the_spread_of_weights_match_the_reference():
+    scene = Scene(100)
+    scene.sampling["step"] = SIZE / 8
+    center, half = (-0.15, 0.15, -0.05), 0.4
+    bent = ray_pieces(
+        scene.origins.double(), scene.directions.double(), center, half, backend="reference"
+    )
+    rows = bent.rows.clone()
+    rows[:, :3] = rows[:, :3] * SIZE / 4 + torch.tensor([-0.15, 0.15, -0.05])  # into the cube
+    rows[:, 6] *= SIZE / 4
+    rows[:, [8, 10]] /= SIZE / 4
+    for distortion in (0.0, 0.3):
+        got, got_fitted, _ = fit(
+            *(scene, "cpu"), pieces=Pieces(rows.float(), bent.first), distortion=distortion
+        )
+        want, want_fitted, _ = fit(
+            *(scene, "reference", torch.float64),
+            pieces=Pieces(rows, bent.first),
+            distortion=distortion,
+        )
+        same = (got_fitted.colors - want_fitted.colors).abs().amax(1) < 1e-4
+        assert same.float().mean() > 0.95
+        for name in ("grad_density", "grad_features"):
+            error = (got[name] - want[name]).norm() / want[name].norm()
+            assert error < 0.02, name
+    assert len(bent.rows) > 1.5 * len(scene.origins)
+
+
+@pytest.mark.parametrize("bent", [False, True])
+@needs_cpp
+def test_depths_and_the_gradient_of_rays_match_the_reference(bent):
+    scene = Scene(200)
+    depths = torch.rand(len(scene.origins), generator=torch.Generator().manual_seed(3)) * 2 - 0.5
+    depths[depths < 0.1] = 0
+    found = {}
+    for backend, dtype in (("cpu", torch.float32), ("reference", torch.float64)):
+        pieces = cut_in_three(scene, dtype) if bent else None
+        grad_rays = torch.zeros((3 if bent else 1) * len(scene.origins), 6, dtype=dtype)
+        options = {"depths": depths.to(dtype), "depth_weight": 0.3, "grad_rays": grad_rays}
+        buffers, _, _ = fit(scene, backend, dtype, pieces=pieces, **options)
+        found[backend] = {**buffers, "grad_rays": grad_rays}
+    for name in ("grad_density", "grad_features", "grad_rays"):
+        got, want = found["cpu"][name], found["reference"][name]
+        assert want.abs().max() > 1e-4
+        difference = (got - want).abs().view(len(got), -1).amax(1)
+        limit = 1e-3 * float(want.abs().max())  # but for samples that change sides of a cut
+        assert float((difference > limit).float().mean()) < (0.02 if bent else 1e-9), name
+
+
+def fit(scene, backend, dtype=torch.float32, max_weights=True, **options):
     """fit_rays into fresh buffers; the buffers by name, and what it returned."""
     t = {k: v.to(dtype) for k, v in scene.tensors.items()}
     targets = torch.rand(len(scene.origins), 3, generator=torch.Generator().manual_seed(5))
@@ -292,6 +366,7 @@ def fit(scene, backend, dtype=torch.float32, max_weights=True):
         backend=backend,
         **buffers,
         **scene.sampling,
+        **options,
     )
     return buffers, fitted, targets
 
@@ -306,7 +381,8 @@ def test_fit_matches_the_reference(n_rays, depths):
     assert torch.equal(got.pop("features_touched"), want.pop("features_touched"))
     assert_gradients_close(got, want, rel=1e-5, abs=1e-5)  # 3.1e-6, 3.3e-6
     assert_close("squared_errors", got_fitted[0], want_fitted[0], rel=1e-5, abs=1e-5)
-    assert got_fitted[1:] == want_fitted[1:]
+    assert got_fitted[1:3] == want_fitted[1:3]
+    assert_close("colors", got_fitted.colors, want_fitted.colors, rel=1e-5, abs=1e-5)
     if n_rays >= 65:
         assert got_fitted.n_samples > got_fitted.n_shaded > n_rays
 

@@ -35,14 +35,14 @@ NDC = Ndc((1.0, 0, 0, 0, 0, 1.0, 0, 0, 0, 0, 1.0, 0), 1.0, 1.0, 0.5)
 class SomePixels:
     """What `Pixels` offers a step: eight rays at a cube in the middle."""
 
-    device = CPU
+    device, has_alpha = CPU, True
 
-    def draw(self, n_rays, generator):
+    def draw(self, n_rays, generator, team):
         origins = torch.randn(8, 3, generator=generator, device=CPU) * 0.1
         origins[:, 2] += 3
         down = torch.tensor([[0.0, 0.0, -1.0]], device=CPU).expand(8, 3).contiguous()
         colors = torch.rand(8, 3, generator=generator, device=CPU)
-        return Batch(origins, down, colors, torch.ones_like(colors[:, :1]))
+        return Batch(origins, down, colors, torch.ones_like(colors[:, :1]), n_all=len(origins))
 
 
 def options(preset, **more):

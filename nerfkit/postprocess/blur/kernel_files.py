@@ -9,7 +9,6 @@ import numpy as np
 import scipy.io
 import torch
 from PIL import Image
-from scipy.io.matlab import MatReadError
 from torch import Tensor
 
 from nerfkit.errors import NerfkitError
@@ -17,6 +16,7 @@ from nerfkit.files import atomic_write
 
 SUFFIXES = (".npy", ".mat", ".png")
 VARIABLE = "Kernel"
+LARGEST = 16 << 20  # bytes of a file
 
 
 def check_suffix(path: Path) -> None:
@@ -47,8 +47,10 @@ def load_kernel(path: Path) -> Tensor:
     """
     check_suffix(path)
     try:
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"larger than {LARGEST >> 20} MiB")
         if path.suffix.lower() == ".npy":
-            values = np.load(path, allow_pickle=False)
+            values = np.load(path, mmap_mode="r", allow_pickle=False)  # no larger than the file
         elif path.suffix.lower() == ".mat":
             values = scipy.io.loadmat(path)[VARIABLE]
         else:
@@ -57,8 +59,9 @@ def load_kernel(path: Path) -> Tensor:
         kernel = torch.from_numpy(np.array(values, dtype=np.float32))
     except KeyError as error:
         raise NerfkitError(f"{path}: no variable {VARIABLE!r} in it") from error
-    except (OSError, ValueError, TypeError, EOFError, MatReadError) as error:
-        raise NerfkitError(f"{path}: not a kernel file we can read: {error}") from error
+    except Exception as error:  # the readers raise whatever they meet
+        said = " ".join(str(error).split())
+        raise NerfkitError(f"{path}: not a kernel file we can read: {said}") from error
     sides_odd = kernel.dim() == 2 and all(n % 2 for n in kernel.shape)
     if not sides_odd or not torch.isfinite(kernel).all() or kernel.sum() <= 0:
         raise NerfkitError(

@@ -16,7 +16,7 @@ from nerfkit.kernels import _backend
 from nerfkit.kernels.shared.aot import Configuration, Report
 
 # networks run by cuDNN there, and what only the CPU is asked for
-NOT_TRITON = {"compact_sr", "photo_details"}
+NOT_TRITON = {"bicubic_add", "compact_sr", "photo_details", "ray_pieces"}
 OPS = sorted(set(_backend.ops()) - NOT_TRITON)
 SCRIPT = Path(__file__).resolve().parents[3] / "benchmarks" / "inspect_kernels.py"
 
@@ -44,7 +44,9 @@ def test_every_configuration_keeps_its_budget(tmp_path):
         assert row["registers"] >= 8 and any(name.startswith("LDG") for name in names), row
         if row["op"] in ("fused_render", "baked_render"):
             assert row["inner_spills"] == 0, row
-            assert any(name.startswith("LDG.E") and ".128" in name for name in names), row
+            reads = not row["kernel"].endswith("scatter")  # that one adds to its tables
+            wide = any(name.startswith("LDG.E") and ".128" in name for name in names)
+            assert wide or not reads, row
     flagship = [row for row in rows if row["op"] == "fused_render"]
     assert len(flagship) == 12
     assert all(any("MMA" in name for name in row["instructions"]) for row in flagship)
