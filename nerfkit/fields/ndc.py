@@ -2,15 +2,18 @@
 
 What a reference camera sees from its near plane z = -n to infinity becomes the cube [-1, 1]^3:
 
-    x' = x / (-z slope_x),   y' = y / (-z slope_y),   z' = 1 + 2 n / z
+    x' = x / (-z slope_x),   y' = y / (-z slope_y),   z' = h (1 + 2 n / z)
 
 Straight rays stay straight, and even steps along them in the cube are even steps of inverse depth.
-The paper's slopes are those of the image's edges; ours hold what all cameras see. Symbols: R rays,
-t the distance along the unit ray in the world, u along its image in the cube.
+The paper's slopes are those of the image's edges; ours hold what all cameras see. Its h is 1. With
+less, cubic voxels are longer along the rays than across, as Plenoxels (2112.05131) has them: the
+cameras lie close together, so that depth shifts a picture by fewer pixels than it has. Symbols: R
+rays, t the distance along the unit ray in the world, u along its image in the cube.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -20,8 +23,10 @@ from torch import Tensor
 
 from nerfkit.cameras import Cameras
 from nerfkit.errors import NerfkitError
+from nerfkit.octree import Octree
 
 MARGIN = 1.02
+HALF_DEPTH = 0.25  # of voxels
 LEAST_COSINE = 0.7  # between any camera and the way they all look
 NDC_UNBAKED = "a run fitted with --ndc cannot be baked: its voxels are not those of the world"
 FORWARD = -1e-3  # rays with a larger z see nothing
@@ -61,12 +66,14 @@ class Ndc:
         pose: 12 numbers, [3, 4] row by row, world to camera, OpenGL axes.
         slope_x, slope_y: |x / z| and |y / z| at the edges of what is seen.
         near: n, world units.
+        half_depth: h; the cube is used from z' = -h to h.
     """
 
     pose: tuple[float, ...]
     slope_x: float
     slope_y: float
     near: float
+    half_depth: float = 1.0
 
     @staticmethod
     def from_json(values: dict[str, Any] | None) -> Ndc | None:
@@ -74,8 +81,8 @@ class Ndc:
         if values is None:
             return None
         ndc = Ndc(**{**values, "pose": tuple(map(float, values["pose"]))})
-        numbers = (*ndc.pose, ndc.slope_x, ndc.slope_y, ndc.near)
-        if len(numbers) != 15 or not all(map(math.isfinite, numbers)) or not min(numbers[12:]) > 0:
+        numbers = (*ndc.pose, ndc.slope_x, ndc.slope_y, ndc.near, ndc.half_depth)
+        if len(numbers) != 16 or not all(map(math.isfinite, numbers)) or not min(numbers[12:]) > 0:
             raise ValueError("ndc is no camera")
         return ndc
 
@@ -108,6 +115,15 @@ class Ndc:
         reach = torch.cat(low + high).abs().amax(0) * MARGIN
         return Ndc(ndc.pose, float(reach[0]), float(reach[1]), near)
 
+    def for_voxels(self, depth: int) -> tuple[Ndc, Octree]:
+        """The same, with cubic voxels in mind, and those at `depth` that anything can be in."""
+        slope = max(self.slope_x, self.slope_y)
+        seen = torch.tensor([self.slope_x / slope, self.slope_y / slope, HALF_DEPTH])
+        octree = Octree.full(-torch.ones(3), 2.0, depth)
+        octree = octree.keep((octree.centers().abs() - octree.voxel / 2 < seen).all(1))
+        ndc = dataclasses.replace(self, slope_x=slope, slope_y=slope, half_depth=HALF_DEPTH)
+        return ndc, octree
+
     def path(self, origins: Tensor, directions: Tensor) -> Path:
         """World rays [R, 3], from the near plane on; those that never reach it miss the cube."""
         pose = origins.new_tensor(self.pose).view(3, 4)
@@ -119,9 +135,10 @@ class Ndc:
         z = torch.full_like(t, -self.near)
         scale = origins.new_tensor([-1 / self.slope_x, -1 / self.slope_y])
         flat = start[:, :2] / z[:, None]
-        entry = torch.cat([scale * flat, -torch.ones_like(z)[:, None]], 1)
+        depth = torch.full_like(z, self.half_depth)[:, None]
+        entry = torch.cat([scale * flat, -depth], 1)
         across = scale * (way[:, :2] / slope[:, None] - flat)
-        image = torch.cat([across, torch.full_like(z, 2.0)[:, None]], 1)
+        image = torch.cat([across, 2 * depth], 1)
         whole = image.norm(dim=1)
         away = origins.new_tensor([0.0, 0.0, -1.0])
         return Path(

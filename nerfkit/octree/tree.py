@@ -128,11 +128,17 @@ class Octree:
 
     def dilate(self, mask: Tensor) -> Tensor:
         """`mask` [n_leaves] spread to the occupied leaves among the 26 neighbours of its leaves."""
-        chosen = self.cells()[mask]
-        out = mask.clone()
+        cells, out = self.cells(), mask.clone()
+        few = 2 * int(mask.sum()) < len(self)  # go round the chosen leaves, or round the others
+        asked = (mask if few else ~mask).nonzero().squeeze(1)
         for offset in torch.cartesian_prod(*[torch.arange(-1, 2, device=self.device)] * 3):
-            near = self.find(chosen + offset)
-            out[near[near >= 0]] = True
+            near = self.find(cells[asked] + offset)
+            if few:
+                out[near[near >= 0]] = True
+            else:
+                met = (near >= 0) & mask[near]
+                out[asked[met]] = True
+                asked = asked[~met]
         return out
 
     def occupancy_words(self) -> Tensor:

@@ -34,7 +34,8 @@ from nerfkit.training.poses import Poses, rate_at
 from nerfkit.training.schedule import SUBDIVISIONS, divisions, prune_due, rate_factor
 from nerfkit.training.stored import DEEPEST, LARGEST, UNREADABLE, Stored, in_range, whole
 
-# sigma of a field is this times softplus(d + bias) over the edge of the scene's cube.
+# sigma of a field is this times softplus(d + bias) over the edge of the scene's cube, or over the
+# depth of the part of it that is used.
 DENSITY_GAIN = 500.0
 # Thin fog at first: opaque after a few voxels where silhouettes bound the object, after the whole
 # cube where it is full of fog.
@@ -51,7 +52,7 @@ DEEPEST_AUTO, DEEPEST_LONG = 8, 9
 MOST_LEAVES = 3_200_000  # after a division: memory, about 600 bytes a leaf
 # Where a division would make more, only the heaviest voxels are kept, if those left out weigh less.
 # Fog that hides what lies behind weighs much: what is behind would be left out for it.
-LEFT_OUT_WEIGHT, LEFT_OUT_WEIGHT_OPEN = 0.3, 0.02
+LEFT_OUT_WEIGHT, LEFT_OUT_WEIGHT_UNBOUNDED, LEFT_OUT_WEIGHT_NDC = 0.3, 0.02, 1.0
 FEWEST_LEAVES = 64
 FIRST_SAMPLES_PER_RAY = 60.0
 FEWEST_RAYS, MOST_RAYS = 2048, 65536
@@ -253,11 +254,12 @@ class FastLearner:
         keep = octree.dilate(keep)
         if octree.depth >= min(self.finest, self.first_depth + divisions(number)):
             return keep, False
-        shape = self.field.shape
-        open_space = shape.ndc is not None or shape.unbounded is not None
-        return _room_to_divide(
-            keep, weights, LEFT_OUT_WEIGHT_OPEN if open_space else LEFT_OUT_WEIGHT
-        )
+        left_out = LEFT_OUT_WEIGHT
+        if self.field.shape.ndc is not None:
+            left_out = LEFT_OUT_WEIGHT_NDC
+        elif self.field.shape.unbounded is not None:
+            left_out = LEFT_OUT_WEIGHT_UNBOUNDED
+        return _room_to_divide(keep, weights, left_out)
 
     def tensors(self) -> dict[str, Tensor]:
         field = self.field
@@ -309,12 +311,14 @@ def _reach(cameras: Cameras) -> float:
 def _first_layout(
     config: FitConfig, scene: Scene, cameras: Cameras
 ) -> tuple[Octree, FieldShape, list[int]]:
-    ndc = Ndc.of(cameras, scene.near) if config.ndc else None
-    octree = scene.octree if ndc is None else Octree.full(-torch.ones(3), 2.0, 0)
+    octree, ndc, size = scene.octree, None, scene.octree.size
+    if config.ndc:
+        ndc, octree = Ndc.of(cameras, scene.near).for_voxels(FULL_START)
+        size = 2 * ndc.half_depth
     shape = FieldShape(
         hidden=tuple(config.hidden_units),
         bands=config.bands,
-        density_scale=DENSITY_GAIN / octree.size,
+        density_scale=DENSITY_GAIN / size,
         density_bias=CARVED_BIAS if scene.carved else FULL_BIAS,
         step_voxels=config.step_voxels,
         near=scene.near,

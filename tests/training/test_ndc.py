@@ -24,9 +24,10 @@ def facing_forward() -> Cameras:
     return around
 
 
-@pytest.fixture
-def ndc() -> Ndc:
-    return Ndc.of(facing_forward(), NEAR)
+@pytest.fixture(params=["paper", "voxels"])
+def ndc(request) -> Ndc:
+    ndc = Ndc.of(facing_forward(), NEAR)
+    return ndc if request.param == "paper" else ndc.for_voxels(5)[0]
 
 
 @pytest.fixture
@@ -42,22 +43,33 @@ def in_camera(ndc: Ndc, points: torch.Tensor) -> torch.Tensor:
 def test_points_of_a_ray_go_where_the_formula_says(ndc, rays):
     path = ndc.path(rays.origins, rays.directions)
     torch.testing.assert_close(path.directions.norm(dim=1), torch.ones(len(rays.origins)))
-    u = torch.tensor([0.0, 0.3, 0.9]).expand(len(rays.origins), 3)
+    u = torch.tensor([0.0, 0.15, 0.45]) * path.depth[:, 3:]
     for at, t in zip(u.unbind(1), path.world(u).unbind(1), strict=True):
         x, y, z = in_camera(ndc, rays.origins + t[:, None] * rays.directions).unbind(1)
-        wanted = torch.stack([-x / z / ndc.slope_x, -y / z / ndc.slope_y, 1 + 2 * NEAR / z], 1)
+        depth = ndc.half_depth * (1 + 2 * NEAR / z)
+        wanted = torch.stack([-x / z / ndc.slope_x, -y / z / ndc.slope_y, depth], 1)
         # worst measured 2e-6
         torch.testing.assert_close(
             path.origins + at[:, None] * path.directions, wanted, atol=2e-5, rtol=0
         )
-    torch.testing.assert_close(path.origins[:, 2], -torch.ones(len(u)))
+    torch.testing.assert_close(path.origins[:, 2], -torch.full((len(u),), ndc.half_depth))
 
 
 def test_all_that_cameras_see_lies_in_the_cube(ndc, rays):
     path = ndc.path(rays.origins, rays.directions)
     end = path.origins + path.directions * path.depth[:, 3:]
-    torch.testing.assert_close(end[:, 2], torch.ones(len(end)))
+    torch.testing.assert_close(end[:, 2], torch.full((len(end),), ndc.half_depth))
     assert path.origins.abs().max() <= 1 and end.abs().max() <= 1 + 1e-6
+
+
+def test_voxels_are_where_cameras_see_and_hardly_elsewhere(rays):
+    ndc, octree = Ndc.of(facing_forward(), NEAR).for_voxels(5)
+    path = ndc.path(rays.origins, rays.directions)
+    part = torch.linspace(1e-4, 1 - 1e-4, 50)[:, None, None]
+    points = path.origins + part * path.depth[:, 3:] * path.directions
+    assert octree.contains(points.reshape(-1, 3)).all()
+    # 32x24 pixels, and a quarter in depth
+    assert len(octree) < 1.2 * 24 / 32 * ndc.half_depth * 32**3
 
 
 def test_depths_are_those_of_the_world(ndc, rays):
@@ -86,8 +98,8 @@ def test_the_default_field_lies_in_the_cube_too(ndc, rays):
     assert opaque.hits(rays.origins, rays.directions).all()
     seen = opaque.render(rays.origins, rays.directions, torch.zeros(3))
     z = in_camera(ndc, rays.origins + seen.depths[:, None] * rays.directions)[:, 2]
-    # worst measured 0.0094 NEAR: part of a step behind the near plane
-    assert (z < 0).all() and (z + NEAR).abs().max() < 0.03 * NEAR
+    # worst measured 0.0094 NEAR / half_depth: part of a step behind the near plane
+    assert (z < 0).all() and (z + NEAR).abs().max() < 0.03 * NEAR / ndc.half_depth
 
 
 def test_rays_the_other_way_miss(ndc, rays):
