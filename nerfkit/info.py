@@ -136,8 +136,12 @@ def print_table(facts: dict) -> None:
     table.add_row("fits and renders on", facts["device"])
     for name, value in facts["environment"].items():
         table.add_row(name, value)
+    asked = facts["environment"].get("NERFKIT_BACKEND")
+    why = "NERFKIT_BACKEND asks for it" if asked else "no kernel for this device"
     for place, chosen in facts["backends"].items():
         for op, backend in chosen.items():
-            slow = " (slow: no kernel for this device)" if backend == "reference" else ""
-            table.add_row(f"{op} on {place}", backend + slow)
+            table.add_row(
+                f"{op} on {place}",
+                f"reference (slow: {why})" if backend == "reference" else backend,
+            )
     Console(file=sys.stdout, soft_wrap=True).print(table)

@@ -45,5 +45,13 @@ def test_the_table_names_each_op(one_op_without_kernels, capsys):
     )
 
 
+def test_a_reference_that_was_asked_for_is_not_called_a_missing_kernel(monkeypatch, capsys):
+    monkeypatch.setenv("NERFKIT_BACKEND", "reference")
+    info.print_table(info.gather())
+    shown = capsys.readouterr().out
+    assert "composite on cpu" in shown and "reference (slow: NERFKIT_BACKEND asks for it)" in shown
+    assert "no kernel for this device" not in shown
+
+
 def test_missing_packages_are_none():
     assert info.version_of("no-such-package-here") is None

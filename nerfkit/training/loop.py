@@ -229,9 +229,9 @@ class _Fit:
     def _save(self) -> None:
         self.state.elapsed = self.budget.elapsed()
         checkpoint.save(self.folder, self.learner, self.generator, self.state)
-        # the default field alone has these
+        # the default field alone has these, and finds them for photographs without alpha
         exposure = getattr(self.learner, "exposure", None)
-        if exposure is not None and self.config.scene != "bounded":
+        if exposure is not None and self.config.exposure and not self.pixels.has_alpha:
             write_json(self.folder / EXPOSURES, exposure.memory())
         poses = getattr(self.learner, "poses", None)
         if poses is not None:

@@ -131,6 +131,13 @@ def test_the_middle_is_what_cameras_look_at(folder):
     assert not scene.carved and (scene.octree.centers().abs() > 1).sum(1).max() <= 1
 
 
+@pytest.mark.parametrize(("scene", "exposure"), [("bounded", True), ("unbounded", False)])
+def test_exposures_are_kept_where_they_are_found(folder, tmp_path, scene, exposure):
+    options = {"steps": 1, "samples": 1000, "finest": 32, "scene": scene, "exposure": exposure}
+    run = fit(FitConfig(data=folder, output=tmp_path / "run", **options))
+    assert (run / "exposures.json").is_file() == exposure
+
+
 def test_a_fit_shows_what_is_near_and_far(folder, tmp_path):
     config = FitConfig(
         data=folder, output=tmp_path / "run", steps=250, finest=64, samples=30_000, holdout=0
