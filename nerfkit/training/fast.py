@@ -6,7 +6,6 @@ Features are stored as float16 and moments as bfloat16: their last bits are nois
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -21,7 +20,6 @@ from nerfkit.fields.unbounded import Unbounded
 from nerfkit.fields.vertices import Vertices
 from nerfkit.kernels.fused_mlp.cpu import MAX_LAYERS, MAX_WIDTH
 from nerfkit.kernels.fused_render import FEATURES, GPU_LAYERS, GPU_UNITS, MAX_BANDS
-from nerfkit.octree import Octree
 from nerfkit.ranks import ALONE, Team
 from nerfkit.training.config import FitConfig
 from nerfkit.training.exposure import Exposure
@@ -33,14 +31,13 @@ from nerfkit.training.pixels import Pixels
 from nerfkit.training.poses import Poses, rate_at
 from nerfkit.training.schedule import SUBDIVISIONS, divisions, prune_due, rate_factor
 from nerfkit.training.stored import DEEPEST, LARGEST, UNREADABLE, Stored, in_range, whole
+from nerfkit.training.voxel_layout import (
+    finest_depth,
+    first_layout,
+    left_out_weight,
+    room_to_divide,
+)
 
-# sigma of a field is this times softplus(d + bias) over the edge of the scene's cube, or over the
-# depth of the part of it that is used.
-DENSITY_GAIN = 500.0
-# Thin fog at first: opaque after a few voxels where silhouettes bound the object, after the whole
-# cube where it is full of fog.
-CARVED_BIAS, FULL_BIAS = -3.0, -6.0
-CARVED_START, FULL_START = 6, 6  # depth of the octree at the first step
 # Before this part of a fit, colours are the same from all sides: one that changes with the
 # direction explains a surface at a wrong depth as well as a right one.
 DIRECTIONS_FROM = 0.1
@@ -48,11 +45,6 @@ DIRECTIONS_FROM = 0.1
 # a scene, fog right before a camera has the least.
 SPREAD_FROM, SPREAD_FULL = 0.1, 0.5
 EXPOSURES_FROM = 0.05  # of a fit: before, nothing is known of the scene
-DEEPEST_AUTO, DEEPEST_LONG = 8, 9
-MOST_LEAVES = 3_200_000  # after a division: memory, about 600 bytes a leaf
-# Where a division would make more, only the heaviest voxels are kept, if those left out weigh less.
-# Fog that hides what lies behind weighs much: what is behind would be left out for it.
-LEFT_OUT_WEIGHT, LEFT_OUT_WEIGHT_UNBOUNDED, LEFT_OUT_WEIGHT_NDC = 0.3, 0.02, 1.0
 FEWEST_LEAVES = 64
 FIRST_SAMPLES_PER_RAY = 60.0
 FEWEST_RAYS, MOST_RAYS = 2048, 65536
@@ -84,7 +76,7 @@ class FastLearner:
         self.config, self.optimiser, self.team = config, optimiser, optimiser.team
         self.first_depth, self.samples_per_ray = first_depth, samples_per_ray
         octree = optimiser.field.octree
-        finest = _finest_depth(config, octree, optimiser.field.shape, cameras)
+        finest = finest_depth(config, octree, optimiser.field.shape, cameras)
         self.finest = max(octree.depth, finest)
         self.exposure = Exposure(len(cameras), optimiser.field.device)
         self.poses = Poses(len(cameras), _reach(cameras)) if config.refine_poses else None
@@ -109,7 +101,7 @@ class FastLearner:
         generator: torch.Generator,
         team: Team = ALONE,
     ) -> FastLearner:
-        octree, shape, depths = _first_layout(config, scene, cameras)
+        octree, shape, depths = first_layout(config, scene, cameras)
         optimiser = Optimiser(FastField.create(shape, octree, depths, generator), team)
         return cls(config, cameras, optimiser, octree.depth, FIRST_SAMPLES_PER_RAY)
 
@@ -254,12 +246,7 @@ class FastLearner:
         keep = octree.dilate(keep)
         if octree.depth >= min(self.finest, self.first_depth + divisions(number)):
             return keep, False
-        left_out = LEFT_OUT_WEIGHT
-        if self.field.shape.ndc is not None:
-            left_out = LEFT_OUT_WEIGHT_NDC
-        elif self.field.shape.unbounded is not None:
-            left_out = LEFT_OUT_WEIGHT_UNBOUNDED
-        return _room_to_divide(keep, weights, left_out)
+        return room_to_divide(keep, weights, left_out_weight(self.field.shape))
 
     def tensors(self) -> dict[str, Tensor]:
         field = self.field
@@ -306,64 +293,3 @@ def _reach(cameras: Cameras) -> float:
     """Median distance of the cameras from the middle of what they look at."""
     positions, forward = cameras.c2w[:, :, 3].float(), -cameras.c2w[:, :, 2].float()
     return float((positions - focus_of(positions, forward)).norm(dim=1).median())
-
-
-def _first_layout(
-    config: FitConfig, scene: Scene, cameras: Cameras
-) -> tuple[Octree, FieldShape, list[int]]:
-    octree, ndc, size = scene.octree, None, scene.octree.size
-    if config.ndc:
-        ndc, octree = Ndc.of(cameras, scene.near).for_voxels(FULL_START)
-        size = 2 * ndc.half_depth
-    shape = FieldShape(
-        hidden=tuple(config.hidden_units),
-        bands=config.bands,
-        density_scale=DENSITY_GAIN / size,
-        density_bias=CARVED_BIAS if scene.carved else FULL_BIAS,
-        step_voxels=config.step_voxels,
-        near=scene.near,
-        ndc=ndc,
-        unbounded=scene.unbounded,
-    )
-    finest = _finest_depth(config, octree, shape, cameras)
-    start = min(finest, CARVED_START if scene.carved else FULL_START)
-    while octree.depth < start and 8 * len(octree) <= MOST_LEAVES:
-        octree = octree.subdivide()
-    octree = octree.above(start)
-    coarsest = min(config.coarsest.bit_length() - 1, octree.depth)
-    return octree, shape, list(range(coarsest, octree.depth + 1))
-
-
-def _room_to_divide(keep: Tensor, weights: Tensor, left_out: float) -> tuple[Tensor, bool]:
-    """Which leaves [n] to keep so that their children are not too many, and whether that works.
-
-    It does not where one that weighs more than `left_out` would have to go.
-    """
-    most = MOST_LEAVES // 8
-    if int(keep.sum()) <= most:
-        return keep, True
-    heaviest = weights.topk(most)
-    if float(heaviest.values[-1]) > left_out:
-        return keep, False
-    chosen = torch.zeros_like(keep)
-    chosen[heaviest.indices] = True
-    return chosen & keep, True
-
-
-def _finest_depth(config: FitConfig, octree: Octree, shape: FieldShape, cameras: Cameras) -> int:
-    """Depth at which a voxel is about a pixel wide, unless the configuration says."""
-    if config.finest is not None:
-        return config.finest.bit_length() - 1
-    ndc, unbounded = shape.ndc, shape.unbounded
-    if ndc is not None:
-        pixel = 1 / (ndc.slope_x * float(cameras.fx.median()))
-    elif unbounded is not None:
-        centre = torch.tensor(unbounded.center).double()
-        distance = (cameras.c2w[:, :, 3] - centre).norm(dim=1).clamp_min(unbounded.half)
-        pixel = float((distance / cameras.fx).median()) / unbounded.half
-    else:
-        centre = (octree.box_min.cpu() + octree.size / 2).double()
-        distance = (cameras.c2w[:, :, 3] - centre).norm(dim=1).clamp_min(octree.size / 2)
-        pixel = float((distance / cameras.fx).median())
-    deepest = DEEPEST_LONG if config.is_long or unbounded is not None else DEEPEST_AUTO
-    return min(deepest, max(5, math.floor(math.log2(octree.size / pixel))))

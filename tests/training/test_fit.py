@@ -17,7 +17,7 @@ from nerfkit.errors import NerfkitError
 from nerfkit.evaluate import evaluate
 from nerfkit.files import write_json
 from nerfkit.run import Run
-from nerfkit.training import FitConfig, checkpoint, fast, fit, loop
+from nerfkit.training import FitConfig, checkpoint, fast, fit, loop, voxel_layout
 
 
 def psnr_of(folder) -> float:
@@ -191,16 +191,16 @@ def test_every_voxel_pruned_keeps_the_heaviest(make_fit, tmp_path, capsys):
 
 
 def test_too_many_voxels_to_divide_keep_the_heaviest(monkeypatch):
-    monkeypatch.setattr(fast, "MOST_LEAVES", 24)
+    monkeypatch.setattr(voxel_layout, "MOST_LEAVES", 24)
     keep = torch.tensor([True, True, True, True, False])
     weights = torch.tensor([0.9, 0.1, 0.5, 0.2, 0.0])
-    chosen, fits = fast._room_to_divide(keep, weights, 0.3)
+    chosen, fits = voxel_layout.room_to_divide(keep, weights, 0.3)
     assert fits and chosen.tolist() == [True, False, True, True, False]
     # what would be left out weighs too much: nothing is, and nothing is divided
-    chosen, fits = fast._room_to_divide(keep, weights + 0.3, 0.3)
+    chosen, fits = voxel_layout.room_to_divide(keep, weights + 0.3, 0.3)
     assert not fits and chosen.tolist() == keep.tolist()
-    monkeypatch.setattr(fast, "MOST_LEAVES", 32)
-    chosen, fits = fast._room_to_divide(keep, weights + 0.3, 0.3)
+    monkeypatch.setattr(voxel_layout, "MOST_LEAVES", 32)
+    chosen, fits = voxel_layout.room_to_divide(keep, weights + 0.3, 0.3)
     assert fits and chosen.tolist() == keep.tolist()
 
 
