@@ -68,7 +68,8 @@ class FitConfig:
     """fast: voxels that never weighed this much are emptied, unless a neighbour did; by default
     0.02, with ndc, where fog long hides what lies behind, 0.001."""
     smoothness: float | None = None
-    """fast: weight of the total variation of the density; by default 0.1 with ndc, else 0."""
+    """fast: weight of the total variation of the density; by default 0.01 with ndc, 0.05 of an
+    unbounded scene, else 0."""
     hidden: tuple[int, ...] | None = None
     """fast: units of the colour network's hidden layers; by default 64, in a long fit 64 64."""
     bands: int = 3
@@ -95,8 +96,8 @@ class FitConfig:
     window, which is --ndc. By default found from the photographs: those with alpha show an object
     in a box, cameras beside each other a window."""
     distortion: float | None = None
-    """fast: weight of the spread of what a ray sees; by default 0.002 of an unbounded scene,
-    else 0."""
+    """fast: weight of the spread of what a ray sees; by default 0.2 with ndc, 0.002 of an unbounded
+    scene, else 0."""
     exposure: bool = True
     """fast: whether photographs without alpha may differ in brightness and tint, each by a gain and
     an offset a channel; views are shown and measured as they would look in the mean."""
@@ -185,14 +186,14 @@ class FitConfig:
         """`smoothness`, or its default."""
         if self.smoothness is not None:
             return self.smoothness
-        return 0.1 if self.ndc else 0.05 if self.scene == "unbounded" else 0.0
+        return 0.01 if self.ndc else 0.05 if self.scene == "unbounded" else 0.0
 
     @property
     def weight_spread(self) -> float:
         """`distortion`, or its default."""
         if self.distortion is not None:
             return self.distortion
-        return 0.002 if self.scene == "unbounded" else 0.0
+        return 0.2 if self.ndc else 0.002 if self.scene == "unbounded" else 0.0
 
     @property
     def network_rate(self) -> float:
