@@ -4,10 +4,11 @@ Symbols: N cameras, M rays, P points. c2w [N, 3, 4] maps camera to world coordin
 are OpenGL (+X right, +Y up, looks along -Z), world +Z up. Pixel coordinates (x right, y down) have
 their origin at the image's upper left corner, so the centre of row i, column j is (j + 0.5,
 i + 0.5). fx, fy, cx, cy in pixels; distortion (k1, k2, k3, k4, p1, p2) as in nerfkit.distortion.
+Cameras that move while they expose have a nerfkit.shutter.Shutter, and a pose of each pixel.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from nerfkit.distortion import (
     undistort_opencv,
 )
 from nerfkit.errors import NerfkitError
+from nerfkit.shutter import Shutter
 
 MODELS = ("PINHOLE", "OPENCV", "OPENCV_FISHEYE")
 RIGID_TOLERANCE = 1e-3
@@ -58,7 +60,9 @@ class Cameras:
     """N posed cameras. Make a new one rather than change one: ray tables are computed once.
 
     c2w [N, 3, 4] float64; fx, fy, cx, cy [N] float64 (pixels); width, height [N] int64; model: N of
-    MODELS; distortion [N, 6] float64 (k1, k2, k3, k4, p1, p2), without effect for PINHOLE.
+    MODELS; distortion [N, 6] float64 (k1, k2, k3, k4, p1, p2), without effect for PINHOLE; shutter:
+    of cameras that move during an exposure; c2w is their pose in the middle of it, for what needs
+    only one.
     """
 
     c2w: Tensor
@@ -70,7 +74,9 @@ class Cameras:
     height: Tensor
     model: list[str]
     distortion: Tensor
+    shutter: Shutter | None = None
     _tables: dict[torch.device, _RayTables] = field(default_factory=dict, init=False, repr=False)
+    _local: "Cameras | None" = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         n = len(self.model)
@@ -81,6 +87,8 @@ class Cameras:
             if tuple(value.shape) != wanted:
                 raise ValueError(f"`{name}` must have shape {wanted}, got {tuple(value.shape)}")
             setattr(self, name, value)
+        if self.shutter is not None and len(self.shutter) != n:
+            raise ValueError(f"`shutter` must be of {n} cameras, got {len(self.shutter)}")
 
     def __len__(self) -> int:
         return len(self.model)
@@ -89,7 +97,16 @@ class Cameras:
         """The chosen cameras; an int gives a Cameras of length one."""
         chosen = torch.arange(len(self))[index].reshape(-1)
         tensors = {name: getattr(self, name)[chosen] for name in _TENSORS}
-        return Cameras(**tensors, model=[self.model[i] for i in chosen.tolist()])
+        shutter = None if self.shutter is None else self.shutter[chosen]
+        return Cameras(**tensors, model=[self.model[i] for i in chosen.tolist()], shutter=shutter)
+
+    @property
+    def local(self) -> "Cameras":
+        """The same cameras at the world's origin, unturned and unmoving."""
+        if self._local is None:
+            c2w = torch.eye(3, 4, dtype=torch.float64).repeat(len(self), 1, 1)
+            self._local = replace(self, c2w=c2w, shutter=None)
+        return self._local
 
     def rays(self, camera_indices: Tensor, pixels: Tensor) -> Rays:
         """World rays through pixel positions.
@@ -102,6 +119,9 @@ class Cameras:
             M rays; distortion is undone by Newton's method. A pixel the lens model cannot have
             imaged (past the fold of its polynomial) gets the ray of the undistorted camera.
         """
+        if self.shutter is not None:
+            local = self.local.rays(camera_indices, pixels).directions
+            return self.placed(camera_indices, pixels, local)
         tables = self._ray_tables(pixels.device)
         pixels = pixels.to(torch.float32)
         if tables.lenses == (0,):
@@ -118,9 +138,24 @@ class Cameras:
                 chosen = camera_indices[rows], pixels[rows]
                 part = _lens_rays(tables, lens, *chosen) if lens else _pinhole_rays(tables, *chosen)
                 directions[rows] = part[0]
-        x, y, z = directions.unbind(-1)  # three times quicker than a reduction over a short axis
-        directions *= (x * x + y * y + z * z).rsqrt_()[:, None]
-        return Rays(origins.expand_as(directions).contiguous(), directions)
+        return Rays(origins.expand_as(directions).contiguous(), _unit_(directions))
+
+    def placed(self, camera_indices: Tensor, pixels: Tensor, directions: Tensor) -> Rays:
+        """World rays of directions [M, 3] in camera axes, at the poses of a shutter's `pixels`."""
+        tables = self.local._ray_tables(pixels.device)
+        x, y, _ = _plane(tables, camera_indices, pixels.to(torch.float32))
+        times = self.shutter.times(camera_indices, x, y)
+        right, up, backward, centre = self.shutter.axes(camera_indices, times)
+        x, y, z = directions.unbind(1)
+        world = torch.addcmul(torch.addcmul(right * x, up, y), backward, z)
+        return Rays(centre.T.contiguous(), _unit_(world.T.contiguous()))
+
+    def cosines(self, camera_indices: Tensor, pixels: Tensor, directions: Tensor) -> Tensor:
+        """[M] between `directions` of the rays through `pixels`, and the optical axis."""
+        if self.shutter is not None:  # its axis turns, but not in camera axes
+            return -self.local.rays(camera_indices, pixels).directions[:, 2]
+        backward = self.c2w[camera_indices.cpu(), :, 2].to(directions)
+        return -(directions * backward).sum(1)
 
     def image_rays(self, index: int) -> Rays:
         """Rays [H * W] through every pixel centre of one camera, row by row."""
@@ -147,16 +182,39 @@ class Cameras:
         Returns:
             pixels [P, 2] (x, y) and z_depth [P] (along the optical axis, positive in front), in
             the dtype of `points`. Pixels of points with z_depth <= 0 mean nothing unless the
-            camera is a fisheye.
+            camera is a fisheye. Of a moving camera, both at the time at which it sees the point.
         """
+        if self.shutter is not None:
+            return self._image_of(self._seen_local(points, index), index)
         c2w = self.c2w[index].to(points)
-        local = (points - c2w[:, 3]) @ c2w[:, :3]
+        return self._image_of((points - c2w[:, 3]) @ c2w[:, :3], index)
+
+    def _seen_local(self, points: Tensor, index: int) -> Tensor:
+        """Points [P, 3] in the axes of a moving camera, at the times at which it sees them."""
+        row = torch.tensor([index], device=points.device)
+        fx, fy, cx, cy = (float(v[index]) for v in (self.fx, self.fy, self.cx, self.cy))
+
+        def times_of(pixels: Tensor) -> Tensor:
+            return self.shutter.times(row, (pixels[:, 0] - cx) / fx, (pixels[:, 1] - cy) / fy)
+
+        w, h = int(self.width[index]), int(self.height[index])
+        corners = times_of(points.new_tensor([[0, 0], [w, 0], [0, h], [w, h]]))
+        times = self.shutter.times_seeing(
+            index,
+            points,
+            lambda local: times_of(self._image_of(local, index)[0]),
+            (float(corners.min()), float(corners.max())),
+        )
+        return self.shutter.local(index, points, times)
+
+    def _image_of(self, local: Tensor, index: int) -> tuple[Tensor, Tensor]:
+        """What `project` returns, of points [P, 3] in the axes of the camera."""
         x, y, depth = local[:, 0], -local[:, 1], -local[:, 2]
-        k = self.distortion[index].to(points)[:, None]
+        k = self.distortion[index].to(local)[:, None]
         if self.model[index] == "OPENCV_FISHEYE":
             radius = torch.hypot(x, y)
             theta = torch.atan2(radius, depth)
-            tiny = torch.finfo(points.dtype).tiny
+            tiny = torch.finfo(local.dtype).tiny
             # on the axis x / radius is 0 / 0, and the image is the principal point
             scale = distort_fisheye(theta, k) / radius.clamp_min(tiny)
             x, y = x * scale, y * scale
@@ -176,14 +234,13 @@ class Cameras:
         if len(self) and min(int(v.min()) for v in sizes.values()) < 1:
             raise NerfkitError(f"downscale {factor} leaves no pixels; choose a smaller one")
         intrinsics = {name: getattr(self, name) / factor for name in ("fx", "fy", "cx", "cy")}
-        return Cameras(
-            c2w=self.c2w, **intrinsics, **sizes, model=self.model, distortion=self.distortion
-        )
+        return replace(self, **intrinsics, **sizes)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists for JSON; float64 survives exactly."""
         tensors = {name: getattr(self, name).tolist() for name in _TENSORS}
-        return {**tensors, "model": list(self.model)}
+        shutter = {} if self.shutter is None else {"shutter": self.shutter.to_dict()}
+        return {**tensors, "model": list(self.model), **shutter}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Cameras":
@@ -195,7 +252,12 @@ class Cameras:
         }
         tensors["c2w"] = tensors["c2w"].reshape(n, 3, 4)
         tensors["distortion"] = tensors["distortion"].reshape(n, 6)
-        return cls(**tensors, model=list(data["model"]))
+        shutter = data.get("shutter")
+        return cls(
+            **tensors,
+            model=list(data["model"]),
+            shutter=None if shutter is None else Shutter.from_dict(shutter),
+        )
 
     def _ray_tables(self, device: torch.device) -> _RayTables:
         if device not in self._tables:
@@ -226,7 +288,7 @@ class Cameras:
         return self._tables[device]
 
 
-_TENSORS = [f.name for f in fields(Cameras) if f.name not in ("model", "_tables")]
+_TENSORS = [f.name for f in fields(Cameras) if f.name not in ("model", "shutter") and f.init]
 
 
 def _pinhole_rays(tables: _RayTables, indices: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -242,11 +304,7 @@ def _lens_rays(
 ) -> tuple[Tensor, Tensor]:
     """The same through a distorting lens: MODELS[lens]."""
     rows = tables.camera_to_world.index_select(0, indices)
-    shared = tables.optics.shape[1] == 1
-    optics = tables.optics if shared else tables.optics.index_select(1, indices)
-    x = torch.addcmul(optics[2], pixels[:, 0], optics[0])
-    y = torch.addcmul(optics[3], pixels[:, 1], optics[1])
-    k = optics[4:]
+    x, y, k = _plane(tables, indices, pixels)
     if MODELS[lens] == "OPENCV":
         x, y = undistort_opencv(x, y, k)
         depth_term = rows[:, 6:9]
@@ -261,24 +319,39 @@ def _lens_rays(
     return torch.addcmul(directions, rows[:, 3:6], y[:, None]), rows[:, 9:12]
 
 
+def _plane(tables: _RayTables, indices: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Where pixels lie in the image plane at depth 1, x right and y down; and the distortion."""
+    shared = tables.optics.shape[1] == 1
+    optics = tables.optics if shared else tables.optics.index_select(1, indices)
+    x = torch.addcmul(optics[2], pixels[:, 0], optics[0])
+    y = torch.addcmul(optics[3], pixels[:, 1], optics[1])
+    return x, y, optics[4:]
+
+
+def _unit_(directions: Tensor) -> Tensor:
+    """Made of unit length, in place."""
+    x, y, z = directions.unbind(-1)  # three times quicker than a reduction over a short axis
+    directions *= (x * x + y * y + z * z).rsqrt_()[:, None]
+    return directions
+
+
 def check_cameras(cameras: Cameras, sources: Sequence[str]) -> None:
     """Raise NerfkitError for the first camera that cannot be used, naming `sources[i]`.
 
     Refused: a pose that is not finite or not rigid (R^T R further than 1e-3 from I, or a mirror),
     fx or fy not finite and positive, other intrinsics not finite, a model not in MODELS.
     """
-    rotation = cameras.c2w[:, :, :3]
-    finite = cameras.c2w.isfinite().flatten(1).all(dim=1)
-    gram = rotation.transpose(1, 2) @ rotation
-    determinant = torch.linalg.det(rotation)
     for i, source in enumerate(sources):
         if cameras.model[i] not in MODELS:
             raise NerfkitError(
                 f"{source}: unknown camera model {cameras.model[i]!r}; known: {', '.join(MODELS)}"
             )
-        if not finite[i]:
-            raise NerfkitError(f"{source}: the camera pose holds NaN or infinity")
-        _check_rigid(gram[i], float(determinant[i]), source)
+        check_pose(cameras.c2w[i], source)
+        if cameras.shutter is not None:
+            check_pose(cameras.shutter.start[i], source, "the pose at the start of the exposure")
+            check_pose(cameras.shutter.end[i], source, "the pose at the end of the exposure")
+            if not cameras.shutter.timing[i].isfinite().all():
+                raise NerfkitError(f"{source}: the rolling shutter holds NaN or infinity")
         fx, fy = float(cameras.fx[i]), float(cameras.fy[i])
         if not (0 < fx < float("inf") and 0 < fy < float("inf")):
             raise NerfkitError(f"{source}: focal lengths must be positive, got fx={fx}, fy={fy}")
@@ -290,19 +363,23 @@ def check_cameras(cameras: Cameras, sources: Sequence[str]) -> None:
             raise NerfkitError(f"{source}: image size must be positive, got {width}x{height}")
 
 
-def _check_rigid(gram: Tensor, determinant: float, source: str) -> None:
-    """`gram` = R^T R [3, 3]."""
+def check_pose(c2w: Tensor, source: str, what: str = "the camera pose") -> None:
+    """Raise NerfkitError, naming `source` and `what`, if c2w [3, 4] is not finite or not rigid."""
+    if not c2w.isfinite().all():
+        raise NerfkitError(f"{source}: {what} holds NaN or infinity")
+    rotation = c2w[:, :3]
+    gram = rotation.T @ rotation
     identity = torch.eye(3, dtype=gram.dtype)
     scale = float(gram.diagonal().mean()) ** 0.5
     if (gram - identity).abs().max() > RIGID_TOLERANCE:
         if scale > 0 and (gram / scale**2 - identity).abs().max() <= RIGID_TOLERANCE:
             raise NerfkitError(
-                f"{source}: the camera pose is scaled by {scale:.6g}; "
+                f"{source}: {what} is scaled by {scale:.6g}; "
                 "divide the rotation part of the matrix by it"
             )
         raise NerfkitError(
-            f"{source}: the camera pose is not rigid: R^T R is "
+            f"{source}: {what} is not rigid: R^T R is "
             f"{float((gram - identity).abs().max()):.3g} away from the identity"
         )
-    if determinant < 0:
-        raise NerfkitError(f"{source}: the camera pose is a mirror image (determinant -1)")
+    if torch.linalg.det(rotation) < 0:
+        raise NerfkitError(f"{source}: {what} is a mirror image (determinant -1)")

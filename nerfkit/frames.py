@@ -151,6 +151,8 @@ class FrameFolder:
 
 def z_depth(camera: Cameras, ray_distance: torch.Tensor) -> torch.Tensor:
     """Distance along the optical axis [H, W] from distance along the unit ray [H, W]."""
+    if camera.shutter is not None:  # its axis turns, but not in camera axes
+        camera = camera.local
     directions = camera.image_rays(0).directions.cpu()
     forward = -camera.c2w[0, :, 2].to(directions)
     return ray_distance.float().cpu() * (directions @ forward).reshape(ray_distance.shape)

@@ -31,7 +31,8 @@ def between(cameras: Cameras, count: int, generator: torch.Generator) -> Cameras
     u, _, v = torch.linalg.svd(mixed[:, :, :3])  # the nearest rotation
     flip = torch.ones(count, 3, dtype=torch.float64)
     flip[:, 2] = torch.det(u @ v).sign()
-    return replace(cameras[first], c2w=torch.cat([(u * flip[:, None]) @ v, mixed[:, :, 3:]], 2))
+    c2w = torch.cat([(u * flip[:, None]) @ v, mixed[:, :, 3:]], 2)
+    return replace(cameras[first], c2w=c2w, shutter=None)
 
 
 def sized(camera: Cameras, pixels: int) -> Cameras:

@@ -15,6 +15,7 @@ import numpy as np
 from nerfkit.cameras import Cameras, check_cameras
 from nerfkit.errors import NerfkitError
 from nerfkit.files import resolve_inside
+from nerfkit.shutter import Shutter
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
@@ -38,6 +39,7 @@ class View:
     depth_path: Path | None = None
     split: str | None = None
     bounds: tuple[float, float] | None = None
+    shutter: Shutter | None = None  # of one camera, which moves during the exposure
 
 
 @dataclass
@@ -70,9 +72,16 @@ def cameras_of(views: Sequence[View]) -> Cameras:
         **stacked,
         model=[view.model for view in views],
         distortion=np.array([view.distortion for view in views]),
+        shutter=_shutter_of(views),
     )
     check_cameras(cameras, [view.source for view in views])
     return cameras
+
+
+def _shutter_of(views: Sequence[View]) -> Shutter | None:
+    if all(view.shutter is None for view in views):
+        return None
+    return Shutter.cat([view.shutter or Shutter.still(view.c2w[None, :3]) for view in views])
 
 
 def find_image(root: Path, relative: Any, source: str) -> Path:

@@ -5,6 +5,11 @@ applied_transform is already part of it, and its point file is in the same world
 which point stands in points_seen_path, `nerfkit prepare`'s own). Intrinsics
 (fl_x, fl_y, cx, cy, w, h in pixels; camera_angle_x in radians) and distortion may stand at the top
 or in a frame, the frame winning.
+
+Of a camera that moved during its exposure a frame has transform_matrix_start and
+transform_matrix_end, and rolling_shutter [a, b, c, d], there or at the top, says when each pixel
+was seen (nerfkit.shutter): [0, 0, 1, 0] from the top row to the bottom one; without it, all at the
+start. A transform_matrix beside these two only says where the camera was on the whole.
 """
 
 import math
@@ -12,11 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from nerfkit.cameras import check_pose
 from nerfkit.data.images import image_size
 from nerfkit.data.listing import Listing, View, find_image
 from nerfkit.errors import NerfkitError
 from nerfkit.files import read_json, resolve_inside
+from nerfkit.shutter import Shutter
 
 DISTORTION_KEYS = ("k1", "k2", "k3", "k4", "p1", "p2")
 # COLMAP's smaller models use the same keys with the rest zero
@@ -29,6 +37,7 @@ MODEL_NAMES = {
     "OPENCV_FISHEYE": "OPENCV_FISHEYE",
 }
 SPLIT_KEYS = {"train": "train_filenames", "val": "val_filenames", "test": "test_filenames"}
+EXPOSURE_KEYS = ("transform_matrix_start", "transform_matrix_end")
 MILLIMETRE = 1e-3
 INSTANT_NGP_SCALE, INSTANT_NGP_OFFSET = 0.33, 0.5
 
@@ -69,13 +78,18 @@ def _view(root: Path, frame: dict, meta: dict, source: str, split: str | None) -
     image_path = find_image(root, frame.get("file_path"), source)
     intrinsics = _intrinsics(frame, meta, image_path, source)
     model, distortion = _lens(frame, meta, source)
+    shutter = _shutter(frame, meta, intrinsics, source)
+    if shutter is not None and frame.get("transform_matrix") is None:
+        c2w = shutter.middle()[0].numpy()
+    else:
+        c2w = _matrix(frame, "transform_matrix", source)
     split = frame.get("split", split)
     if split is not None and not isinstance(split, str):
         raise NerfkitError(f"{source}: split must be a name, got {split!r}")
     return View(
         source=source,
         image_path=image_path,
-        c2w=_matrix(frame.get("transform_matrix"), source),
+        c2w=c2w,
         **intrinsics,
         model=model,
         distortion=distortion,
@@ -84,21 +98,40 @@ def _view(root: Path, frame: dict, meta: dict, source: str, split: str | None) -
             root, frame.get("depth_file_path", frame.get("depth_path")), source
         ),
         split=split,
+        shutter=shutter,
     )
 
 
-def _matrix(value: Any, source: str) -> np.ndarray:
+def _shutter(frame: dict, meta: dict, intrinsics: dict, source: str) -> Shutter | None:
+    given = frame.get("rolling_shutter", meta.get("rolling_shutter", [0.0] * 4))
+    good = isinstance(given, list) and len(given) in (3, 4) and all(map(_is_number, given))
+    if not good or not all(map(math.isfinite, given)):
+        raise NerfkitError(f"{source}: rolling_shutter must be 4 finite numbers, got {given!r:.60}")
+    if all(frame.get(key) is None for key in EXPOSURE_KEYS):
+        return None
+    poses = []
+    for key in EXPOSURE_KEYS:
+        pose = torch.from_numpy(_matrix(frame, key, source))
+        check_pose(pose, source, key)
+        poses.append(pose[None])
+    given = [float(value) for value in given] + [0.0] * (4 - len(given))
+    return Shutter.of(*poses, [given], **intrinsics)
+
+
+def _matrix(frame: dict, key: str, source: str) -> np.ndarray:
+    value = frame.get(key)
     if value is None:
-        raise NerfkitError(f'{source}: "transform_matrix" is missing')
+        beside = " beside the other" if key in EXPOSURE_KEYS else ""
+        raise NerfkitError(f'{source}: "{key}" is missing{beside}')
     try:
         matrix = np.array(value, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
-        raise NerfkitError(f"{source}: transform_matrix is not a matrix of numbers") from error
+        raise NerfkitError(f"{source}: {key} is not a matrix of numbers") from error
     if matrix.shape not in ((4, 4), (3, 4)):
-        raise NerfkitError(f"{source}: transform_matrix must be 4x4, got shape {matrix.shape}")
+        raise NerfkitError(f"{source}: {key} must be 4x4, got shape {matrix.shape}")
     if matrix.shape == (4, 4) and np.abs(matrix[3] - [0, 0, 0, 1]).max() > 1e-6:
         raise NerfkitError(
-            f"{source}: the last row of transform_matrix must be 0 0 0 1, got {matrix[3].tolist()}"
+            f"{source}: the last row of {key} must be 0 0 0 1, got {matrix[3].tolist()}"
         )
     return matrix[:3]
 

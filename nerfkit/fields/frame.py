@@ -53,9 +53,13 @@ def render_frame(
         distance = torch.where(solid, depth / opacity.clamp_min(TRANSPARENT), 0.0)
         images["opacity"], images["ray_distance"] = opacity, distance
         if "normal" in outputs:
-            directions = torch.empty(n, 3, device=device)
-            put_rows_(directions, rows, frame_rays(camera, device).directions)
+            rays, directions = frame_rays(camera, device), torch.empty(n, 3, device=device)
+            put_rows_(directions, rows, rays.directions)
             center = camera.c2w[0, :, 3].float().to(device)
+            if camera.shutter is not None:
+                origins = torch.empty(n, 3, device=device)
+                put_rows_(origins, rows, rays.origins)
+                center = origins.view(height, width, 3)
             points = center + directions.view(height, width, 3) * distance[..., None]
             images["normal"] = _normals(points, solid, camera)
     return {name: images[name] for name in outputs}
@@ -68,8 +72,15 @@ def frame_rays(camera: Cameras, device: torch.device = CPU) -> Rays:
 
 
 def _pieces(camera: Cameras, device: torch.device) -> Iterator[Rays]:
-    pose = camera.c2w[0].float().to(device)
-    for local in _local_directions(_lens(camera), device).split(PIECE[device.type]):
+    pose, lens = camera.c2w[0].float().to(device), _lens(camera)
+    pieces = _local_directions(lens, device).split(PIECE[device.type])
+    if camera.shutter is not None:
+        pixels = _tiled(lens[1], lens[0], device)[0].split(PIECE[device.type])
+        only = torch.zeros(1, dtype=torch.int64, device=device)
+        for seen, local in zip(pixels, pieces, strict=True):
+            yield camera.placed(only, seen, local)
+        return
+    for local in pieces:
         directions = turned(local, pose[:, :3])
         yield Rays(pose[:, 3].expand_as(directions), directions)
 

@@ -21,6 +21,7 @@ TABLE_SIDE = 512  # images are pooled to about this many pixels a side for the t
 HALF_DIAGONAL = 0.87  # of a cell of edge 1, rounded up
 # A lens may stretch an image locally; circles in distorted images are drawn this much larger.
 DISTORTION_MARGIN = 1.3
+SHUTTER_MARGIN = 1.5  # what moves down 1/3 of the image while that is read out looks so much larger
 FIRST_DEPTH, TIGHT_DEPTH, CARVE_DEPTH = 5, 6, 7
 # Of no-alpha scenes: largest box in units of the cameras' distance from what they look at.
 LARGEST_BOX = 4.0
@@ -97,6 +98,8 @@ class Silhouettes:
         spread = radius / nearest * torch.sqrt(1 + slope_x**2 + slope_y**2)
         if camera.model[i] != "PINHOLE":
             spread = spread * DISTORTION_MARGIN
+        if camera.shutter is not None:
+            spread = spread * SHUTTER_MARGIN
         least = 1 + self.slack * max(width, height)
         rx, ry = spread * float(camera.fx[i]) + least, spread * float(camera.fy[i]) + least
         ahead = depth > radius

@@ -144,12 +144,12 @@ class Pixels:
         n_all, share = len(row), team.share(len(row))
         view, x, y, row = view[share], x[share], y[share], row[share]
         axial = None if axial is None else axial[share]
-        rays = self.cameras.rays(view, torch.stack([x, y], 1).float().add_(0.5))
+        pixels = torch.stack([x, y], 1).float().add_(0.5)
+        rays = self.cameras.rays(view, pixels)
         values = self.packed[row].view(-1, 1).view(self.colors.dtype).float().mul_(1 / self.full)
         depths = None
         if axial is not None:
-            backward = self.cameras.c2w[view.cpu(), :, 2].to(rays.directions)
-            depths = axial / -(rays.directions * backward).sum(1).clamp_max(-1e-3)
+            depths = axial / self.cameras.cosines(view, pixels, rays.directions).clamp_min(1e-3)
         colors, alphas = values[:, :3], values[:, 3:]
         return Batch(rays.origins, rays.directions, colors, alphas, view, depths, n_all, share)
 

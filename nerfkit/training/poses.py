@@ -88,9 +88,10 @@ class Poses:
 
     def cameras(self, given: Cameras) -> Cameras:
         """The N cameras, corrected."""
-        rotations = self.turns.double() @ given.c2w[:, :, :3]
-        c2w = torch.cat([rotations, given.c2w[:, :, 3:] + self.shifts.double()[:, :, None]], 2)
-        return dataclasses.replace(given, c2w=c2w)
+        turns, shifts = self.turns.double(), self.shifts.double()
+        c2w = torch.cat([turns @ given.c2w[:, :, :3], given.c2w[:, :, 3:] + shifts[:, :, None]], 2)
+        shutter = None if given.shutter is None else given.shutter.moved(turns, shifts)
+        return dataclasses.replace(given, c2w=c2w, shutter=shutter)
 
     def memory(self) -> dict[str, Any]:
         """For JSON."""
