@@ -26,7 +26,7 @@ from nerfkit.errors import NerfkitError
 from nerfkit.octree import Octree
 
 MARGIN = 1.02
-HALF_DEPTH = 0.25  # of voxels
+LEAST_HALF_DEPTH = 0.1
 LEAST_COSINE = 0.7  # between any camera and the way they all look
 NDC_UNBAKED = "a run fitted with --ndc cannot be baked: its voxels are not those of the world"
 FORWARD = -1e-3  # rays with a larger z see nothing
@@ -115,13 +115,20 @@ class Ndc:
         reach = torch.cat(low + high).abs().amax(0) * MARGIN
         return Ndc(ndc.pose, float(reach[0]), float(reach[1]), near)
 
-    def for_voxels(self, depth: int) -> tuple[Ndc, Octree]:
-        """The same, with cubic voxels in mind, and those at `depth` that anything can be in."""
+    def for_voxels(self, cameras: Cameras, depth: int) -> tuple[Ndc, Octree]:
+        """The same for cubic voxels, and those at `depth` that anything can be in.
+
+        One voxel in depth then shifts the pictures of the outermost cameras against each other by
+        about one voxel across.
+        """
         slope = max(self.slope_x, self.slope_y)
-        seen = torch.tensor([self.slope_x / slope, self.slope_y / slope, HALF_DEPTH])
+        centers = cameras.c2w[:, :, 3]
+        apart = float(torch.cdist(centers, centers).max())
+        half_depth = min(1.0, max(LEAST_HALF_DEPTH, apart / (2 * self.near * slope)))
+        seen = torch.tensor([self.slope_x / slope, self.slope_y / slope, half_depth])
         octree = Octree.full(-torch.ones(3), 2.0, depth)
         octree = octree.keep((octree.centers().abs() - octree.voxel / 2 < seen).all(1))
-        ndc = dataclasses.replace(self, slope_x=slope, slope_y=slope, half_depth=HALF_DEPTH)
+        ndc = dataclasses.replace(self, slope_x=slope, slope_y=slope, half_depth=half_depth)
         return ndc, octree
 
     def path(self, origins: Tensor, directions: Tensor) -> Path:

@@ -34,7 +34,7 @@ from nerfkit.training.stored import DEEPEST, LARGEST, UNREADABLE, Stored, in_ran
 from nerfkit.training.voxel_layout import (
     finest_depth,
     first_layout,
-    left_out_weight,
+    room_of,
     room_to_divide,
 )
 
@@ -246,7 +246,7 @@ class FastLearner:
         keep = octree.dilate(keep)
         if octree.depth >= min(self.finest, self.first_depth + divisions(number)):
             return keep, False
-        return room_to_divide(keep, weights, left_out_weight(self.field.shape))
+        return room_to_divide(keep, weights, room_of(self.field.shape))
 
     def tensors(self) -> dict[str, Tensor]:
         field = self.field

@@ -10,7 +10,7 @@ from pathlib import Path
 
 # The octree is pruned at these steps, and at 1000, 2000, 4000, 8000 ...
 FIRST_PRUNES = (60, 200, 300, 500, 700, 1200, 1500)
-SUBDIVISIONS = (100, 400, 1000, 2000)
+SUBDIVISIONS = (100, 400, 1000, 1500)
 WARM_UP = 0.01  # of the fit: learning rates rise from a tenth
 
 

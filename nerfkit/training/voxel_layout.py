@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,12 +22,35 @@ DENSITY_GAIN = 500.0
 # cube where it is full of fog.
 CARVED_BIAS, FULL_BIAS = -3.0, -6.0
 START = 6  # depth of the octree at the first step
-DEEPEST_AUTO, DEEPEST_LONG = 8, 9
-MOST_LEAVES = 3_200_000  # after a division: memory, about 600 bytes a leaf
-# Where a division would make more, only the heaviest voxels are kept, if those left out weigh less.
-# Fog that hides what lies behind weighs much: what is behind would be left out for it. In device
-# coordinates, where all is seen from one side, the finer voxels are worth it at any rate.
-LEFT_OUT_WEIGHT, LEFT_OUT_WEIGHT_UNBOUNDED, LEFT_OUT_WEIGHT_NDC = 0.3, 0.02, 1.0
+DEEPEST, DEEPEST_LONG = 8, 9  # as a rule, and of long fits
+
+
+class Room(NamedTuple):
+    """How many voxels there may be.
+
+    Attributes:
+        leaves: after a division: memory, about 600 bytes a leaf.
+        left_out: where it would make more, only the heaviest voxels are kept, if those left out
+            weigh less. Fog that hides what lies behind weighs much: what is behind would be left
+            out for it.
+        deeper: levels below the deepest.
+    """
+
+    leaves: int
+    left_out: float
+    deeper: int = 0
+
+
+BOUNDED, UNBOUNDED = Room(3_200_000, 0.3), Room(3_200_000, 0.02)
+# Seen from one side, through a window that holds far more than an image: finer voxels are worth it.
+FORWARD = Room(6_400_000, 1.0, deeper=1)
+
+
+def room_of(shape: FieldShape) -> Room:
+    """That of a field's kind of scene."""
+    if shape.ndc is not None:
+        return FORWARD
+    return BOUNDED if shape.unbounded is None else UNBOUNDED
 
 
 def first_layout(
@@ -35,7 +59,7 @@ def first_layout(
     """The octree, the rest of the field but its values, and the depths of its levels."""
     octree, ndc, size = scene.octree, None, scene.octree.size
     if config.ndc:
-        ndc, octree = Ndc.of(cameras, scene.near).for_voxels(START)
+        ndc, octree = Ndc.of(cameras, scene.near).for_voxels(cameras, START)
         size = 2 * ndc.half_depth
     shape = FieldShape(
         hidden=tuple(config.hidden_units),
@@ -49,30 +73,23 @@ def first_layout(
     )
     finest = finest_depth(config, octree, shape, cameras)
     start = min(finest, START)
-    while octree.depth < start and 8 * len(octree) <= MOST_LEAVES:
+    while octree.depth < start and 8 * len(octree) <= room_of(shape).leaves:
         octree = octree.subdivide()
     octree = octree.above(start)
     coarsest = min(config.coarsest.bit_length() - 1, octree.depth)
     return octree, shape, list(range(coarsest, octree.depth + 1))
 
 
-def left_out_weight(shape: FieldShape) -> float:
-    """The heaviest voxel that may be left out of a division for want of room."""
-    if shape.ndc is not None:
-        return LEFT_OUT_WEIGHT_NDC
-    return LEFT_OUT_WEIGHT if shape.unbounded is None else LEFT_OUT_WEIGHT_UNBOUNDED
-
-
-def room_to_divide(keep: Tensor, weights: Tensor, left_out: float) -> tuple[Tensor, bool]:
+def room_to_divide(keep: Tensor, weights: Tensor, room: Room) -> tuple[Tensor, bool]:
     """Which leaves [n] to keep so that their children are not too many, and whether that works.
 
-    It does not where one that weighs more than `left_out` would have to go.
+    It does not where one that weighs more than `room.left_out` would have to go.
     """
-    most = MOST_LEAVES // 8
+    most = room.leaves // 8
     if int(keep.sum()) <= most:
         return keep, True
     heaviest = weights.topk(most)
-    if float(heaviest.values[-1]) > left_out:
+    if float(heaviest.values[-1]) > room.left_out:
         return keep, False
     chosen = torch.zeros_like(keep)
     chosen[heaviest.indices] = True
@@ -94,5 +111,5 @@ def finest_depth(config: FitConfig, octree: Octree, shape: FieldShape, cameras: 
         centre = (octree.box_min.cpu() + octree.size / 2).double()
         distance = (cameras.c2w[:, :, 3] - centre).norm(dim=1).clamp_min(octree.size / 2)
         pixel = float((distance / cameras.fx).median())
-    deepest = DEEPEST_LONG if config.is_long or unbounded is not None else DEEPEST_AUTO
-    return min(deepest, max(5, math.floor(math.log2(octree.size / pixel))))
+    deepest = DEEPEST_LONG if config.is_long or unbounded is not None else DEEPEST
+    return min(deepest + room_of(shape).deeper, max(5, math.floor(math.log2(octree.size / pixel))))

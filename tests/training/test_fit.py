@@ -17,7 +17,8 @@ from nerfkit.errors import NerfkitError
 from nerfkit.evaluate import evaluate
 from nerfkit.files import write_json
 from nerfkit.run import Run
-from nerfkit.training import FitConfig, checkpoint, fast, fit, loop, voxel_layout
+from nerfkit.training import FitConfig, checkpoint, fast, fit, loop
+from nerfkit.training.voxel_layout import Room, room_to_divide
 
 
 def psnr_of(folder) -> float:
@@ -190,17 +191,15 @@ def test_every_voxel_pruned_keeps_the_heaviest(make_fit, tmp_path, capsys):
     assert capsys.readouterr().err.count("every voxel weighs too little") == 1
 
 
-def test_too_many_voxels_to_divide_keep_the_heaviest(monkeypatch):
-    monkeypatch.setattr(voxel_layout, "MOST_LEAVES", 24)
+def test_too_many_voxels_to_divide_keep_the_heaviest():
     keep = torch.tensor([True, True, True, True, False])
     weights = torch.tensor([0.9, 0.1, 0.5, 0.2, 0.0])
-    chosen, fits = voxel_layout.room_to_divide(keep, weights, 0.3)
+    chosen, fits = room_to_divide(keep, weights, Room(24, left_out=0.3))
     assert fits and chosen.tolist() == [True, False, True, True, False]
     # what would be left out weighs too much: nothing is, and nothing is divided
-    chosen, fits = voxel_layout.room_to_divide(keep, weights + 0.3, 0.3)
+    chosen, fits = room_to_divide(keep, weights + 0.3, Room(24, left_out=0.3))
     assert not fits and chosen.tolist() == keep.tolist()
-    monkeypatch.setattr(voxel_layout, "MOST_LEAVES", 32)
-    chosen, fits = voxel_layout.room_to_divide(keep, weights + 0.3, 0.3)
+    chosen, fits = room_to_divide(keep, weights + 0.3, Room(32, left_out=0.3))
     assert fits and chosen.tolist() == keep.tolist()
 
 

@@ -27,7 +27,7 @@ def facing_forward() -> Cameras:
 @pytest.fixture(params=["paper", "voxels"])
 def ndc(request) -> Ndc:
     ndc = Ndc.of(facing_forward(), NEAR)
-    return ndc if request.param == "paper" else ndc.for_voxels(5)[0]
+    return ndc if request.param == "paper" else ndc.for_voxels(facing_forward(), 5)[0]
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_all_that_cameras_see_lies_in_the_cube(ndc, rays):
 
 
 def test_voxels_are_where_cameras_see_and_hardly_elsewhere(rays):
-    ndc, octree = Ndc.of(facing_forward(), NEAR).for_voxels(5)
+    ndc, octree = Ndc.of(facing_forward(), NEAR).for_voxels(facing_forward(), 5)
     path = ndc.path(rays.origins, rays.directions)
     part = torch.linspace(1e-4, 1 - 1e-4, 50)[:, None, None]
     points = path.origins + part * path.depth[:, 3:] * path.directions
