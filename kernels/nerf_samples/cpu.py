@@ -1,6 +1,6 @@
 """nerf_samples on the CPU: the reference itself.
 
-A step's sampling there takes a hundredth of the time of its networks, whose samples it places.
+The networks, whose samples it places, take hundreds of times as long.
 """
 
 from torch import Tensor
