@@ -41,8 +41,11 @@ def bicubic_add(
     if pixels.numel() == 0:
         raise ValueError(f"`pixels` must not be empty, got {tuple(pixels.shape)}")
     with torch.no_grad():
-        if _backend.choose("bicubic_add", pixels, backend) == "cpu":
+        chosen = _backend.choose("bicubic_add", pixels, backend)
+        if chosen == "cpu":
             from nerfkit.kernels.bicubic_add import cpu as implementation
+        elif chosen == "gpu":
+            from nerfkit.kernels.bicubic_add import gpu as implementation
         else:
             from nerfkit.kernels.bicubic_add import reference as implementation
         return implementation.bicubic_add(pixels, residual)

@@ -36,7 +36,7 @@ def composite(
         t_starts, t_ends: [S] sample intervals, t_ends >= t_starts. Only the reference
             differentiates with respect to them.
         packed_info: [R, 2] int64 (start, count). Rays must not share samples; samples that no ray
-            owns get zero weights and gradients.
+            owns get zero weights and gradients. The numbers are checked on the CPU alone.
         background: [R, 3] or [3] colour behind the samples; None is black.
         early_stop: a sample with transmittance before it below this contributes nothing; what is
             left of the transmittance then shows the background.
@@ -90,7 +90,7 @@ def _check(
         if tuple(tensor.shape) not in shapes:
             options = " or ".join(map(str, shapes))
             raise ValueError(f"{name} must have shape {options}, got {tuple(tensor.shape)}")
-    if n_rays:
+    if n_rays and not packed_info.is_cuda:  # the host would wait for the GPU
         starts, counts = packed_info.unbind(1)
         if min(starts.min(), counts.min()) < 0 or (starts + counts).max() > n_samples:
             raise ValueError(f"packed_info must stay within the {n_samples} samples")

@@ -51,7 +51,7 @@ def fastnerf_mlp(
         points: [N, 3].
         directions: [R, 3] unit view directions.
         params: [P], laid out as `unpack` says.
-        ray_indices: [N] int64, the row of `directions` of each sample.
+        ray_indices: [N] int64, the row of `directions` of each sample; checked on the CPU alone.
         known: what it returned for these arguments, where only gradients are wanted any more.
 
     Returns:
@@ -126,7 +126,7 @@ def _check_rays(ray_indices: torch.Tensor, n: int, n_rays: int) -> None:
             f"ray_indices must be int64 of shape ({n},), got {ray_indices.dtype} of shape "
             f"{tuple(ray_indices.shape)}"
         )
-    if n:
+    if n and not ray_indices.is_cuda:  # the host would wait for the GPU
         low, high = ray_indices.aminmax()
         if low < 0 or high >= n_rays:
             raise ValueError(f"ray_indices must be in [0, {n_rays}), got {int(low)} to {int(high)}")

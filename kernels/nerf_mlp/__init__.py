@@ -44,7 +44,7 @@ def nerf_mlp(
         points: [N, 3].
         directions: [R, 3] unit view directions; [N, 3] without `ray_indices`.
         params: [P], laid out as `unpack` says.
-        ray_indices: [N] int64, the row of `directions` of each sample.
+        ray_indices: [N] int64, the row of `directions` of each sample; checked on the CPU alone.
         known: what it returned for these arguments, where only gradients are wanted any more.
 
     Returns:
@@ -92,7 +92,7 @@ def _check(
             f"ray_indices must be int64 of shape ({n},), got {ray_indices.dtype} of shape "
             f"{tuple(ray_indices.shape)}"
         )
-    if n:
+    if n and not ray_indices.is_cuda:  # the host would wait for the GPU
         low, high = ray_indices.aminmax()
         if low < 0 or high >= len(directions):
             raise ValueError(

@@ -58,8 +58,11 @@ def photo_details(
         if photo.dtype != torch.uint8:
             raise ValueError(f"`photos` must be uint8, got {photo.dtype}")
     with torch.no_grad():
-        if _backend.choose("photo_details", positions, backend) == "cpu":
+        chosen = _backend.choose("photo_details", positions, backend)
+        if chosen == "cpu":
             from nerfkit.kernels.photo_details import cpu as implementation
+        elif chosen == "gpu":
+            from nerfkit.kernels.photo_details import gpu as implementation
         else:
             from nerfkit.kernels.photo_details import reference as implementation
         return implementation.photo_details(photos, positions, hints, enlarged)

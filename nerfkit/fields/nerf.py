@@ -28,11 +28,23 @@ from nerfkit.errors import NerfkitError
 from nerfkit.fields import networks
 from nerfkit.fields.bakeable import BAKED_RESOLUTION, BAKED_STEP, Source, finer
 from nerfkit.fields.ndc import NDC_UNBAKED, Ndc, Path
-from nerfkit.fields.spans import Guide, Spans
+from nerfkit.fields.spans import Guide
 from nerfkit.kernels.composite import Composite, composite
 from nerfkit.kernels.first_hit import Occupancy, first_hit
 from nerfkit.kernels.fused_render import Rendered
 from nerfkit.kernels.importance_sample import importance_sample
+from nerfkit.kernels.nerf_samples import (
+    Coarse,
+    March,
+    Rays,
+    Samples,
+    coarse_samples,
+    columns,
+    ended,
+    next_samples,
+    uniform,
+    union_samples,
+)
 from nerfkit.octree import Octree
 
 EXTENT = 3.0  # edge of the scene's cube, for the networks
@@ -69,10 +81,10 @@ class NerfShape:
 class Traced(NamedTuple):
     """What R rays saw, by each network, and at how many samples they were asked."""
 
-    coarse: Composite  # without weights and distortions
-    fine: Composite
+    coarse: Composite  # weights for placing fine samples; no distortions
+    fine: Composite  # no distortions
     n_samples: int
-    n_shaded: int  # of the fine network's, those that a ray sees
+    n_shaded: Tensor  # [] int64, of the fine network's, those that a ray sees
 
 
 class NerfField:
@@ -185,16 +197,10 @@ class NerfField:
         return (points - self.center) * self.scale
 
     def evaluate(
-        self,
-        params: Tensor,
-        points: Tensor,
-        views: Tensor,
-        rays: Tensor,
-        known: tuple[Tensor, Tensor] | None = None,
+        self, params: Tensor, points: Tensor, views: Tensor, rays: Tensor
     ) -> tuple[Tensor, Tensor]:
         """As nerfkit.fields.networks.evaluate, at points [N, 3] in the octree's axes."""
-        scaled = self.scaled(points)
-        return networks.evaluate(self.shape.network, params, scaled, views, rays, known)
+        return networks.evaluate(self.shape.network, params, self.scaled(points), views, rays)
 
     def source(self) -> Source:
         """The fine network on voxels small enough for what it shows, as baking asks it."""
@@ -229,142 +235,95 @@ class NerfField:
         path = self.path(origins, directions)
         near = self.shape.near if self.shape.ndc is None else 0.0  # it begins there
         spans = self._guide.spans(path.origins, path.directions, near)
-        live = spans.lengths().nonzero()[:, 0]
-        rays = _Rays(
-            self, path.select(live), directions[live], background[live], spans.select(live)
-        )
-        s, edges = rays.strata(generator)
-        coarse, seen = rays.march(self.coarse, s, edges, early_stop)
-        placed = torch.where(seen, coarse.weights.detach().view_as(s).clamp_min(LEAST_WEIGHT), 0)
+        rays = Rays(path.origins, path.directions, spans, self.center, self.scale, path.depth)
+        sight = _Sight(self, rays, directions, background)
+        shape = self.shape
+        n = columns(rays, shape.most_coarse, sight.spacing)
+        places = coarse_samples(rays, n, spacing=sight.spacing, where=uniform(rays, n, generator))
+        coarse, march, n_coarse = sight.march(self.coarse, places, early_stop)
+        u = uniform(rays, shape.n_fine, generator)
+        if u is not None:  # one in each of even strata
+            u = (torch.arange(shape.n_fine, device=u.device) + u) / shape.n_fine
         drawn = importance_sample(
-            edges,
-            placed,
-            self.shape.n_fine,
-            generator=generator,
-            deterministic=generator is None,
+            *(places.edges, coarse.weights, shape.n_fine), u=u, deterministic=u is None
         )
-        end = torch.where(seen, edges[:, 1:], 0).amax(1, keepdim=True)
-        kept = torch.where(seen, s, end)
-        both = torch.minimum(torch.cat([kept, drawn], 1), end).sort(dim=1).values
-        fine, asked = rays.see(self.fine, both, end)
-        n_shaded = int((fine.weights > SHADED).sum())
-        n_rays = len(origins)
-        return Traced(
-            _spread(coarse, live, background, n_rays),
-            _spread(fine, live, background, n_rays),
-            int(seen.sum()) + asked,
-            n_shaded,
-        )
+        samples = union_samples(rays, places, march, drawn)
+        fine = sight.see(self.fine, samples)
+        return Traced(coarse, fine, n_coarse + len(samples.points), (fine.weights > SHADED).sum())
 
 
 @dataclass(frozen=True)
-class _Rays:
-    """Rays that cross leaves, and how to see along them."""
+class _Sight:
+    """What rays see with a network."""
 
     field: NerfField
-    path: Path
+    rays: Rays
     views: Tensor  # [R, 3] directions in the world
     background: Tensor
-    spans: Spans
 
-    def strata(self, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """Coarse samples s [R, N], one in each of N strata, and the strata's edges [R, N + 1].
-
-        Of a ray with fewer than N the last strata are empty and their samples at its end.
-        """
-        shape, lengths = self.field.shape, self.spans.lengths()[:, None]
-        counts = torch.full_like(lengths, shape.most_coarse)
-        if shape.spacing:
-            spacing = shape.spacing * self.field.limit.size
-            counts = (lengths / spacing).ceil().clamp(1, shape.most_coarse)
-        n = int(counts.max()) if len(counts) else 1
-        device = lengths.device
-        edges = (torch.arange(n + 1, device=device) / counts).clamp_max(1.0) * lengths
-        where = torch.full((len(edges), n), 0.5, device=device)
-        if generator is not None:
-            where.uniform_(generator=generator)
-        return torch.lerp(edges[:, :-1], edges[:, 1:], where), edges
+    @property
+    def spacing(self) -> float:
+        """Of the coarse samples, world units."""
+        return self.field.shape.spacing * self.field.limit.size
 
     def march(
-        self, params: Tensor, s: Tensor, edges: Tensor, early_stop: float
-    ) -> tuple[Composite, Tensor]:
-        """Composite coarse samples a few at a time; and which there are [R, N].
+        self, params: Tensor, places: Coarse, early_stop: float
+    ) -> tuple[Composite, March, int]:
+        """Coarse samples a few at a time, composited; how far; and how many there are.
 
-        Those of rays with no light left and of empty strata are left out.
+        Those of rays with no light left are left out. The weights are those for placing fine ones.
         """
-        n_rays, n = s.shape
-        wanted = edges[:, 1:] > edges[:, :-1]
-        seen = torch.zeros_like(wanted)
-        steps = self.steps(s, edges[:, -1:])
-        depth = s.new_zeros(n_rays)
-        asked, points, raw = [], [], []
+        n = places.s.shape[1]
         dark = math.inf if early_stop == 0 else -math.log(early_stop)
-        first, size = 0, FIRST_ROUND if self.field.shape.spacing else n
-        every = torch.arange(n_rays * n, device=s.device).view(n_rays, n)
-        while first < n:
-            part = slice(first, min(first + size, n))
-            seen[:, part] = wanted[:, part] & (depth < dark)[:, None]
-            flat = every[:, part][seen[:, part]]
-            asked.append(flat)
-            points.append(self.points(s.reshape(-1)[flat], flat // n))
+        march, sigma_raw, rounds, known = None, None, [], []
+        last, size = 0, FIRST_ROUND if self.spacing else n
+        while last < n:
+            last, size = min(last + size, n), 2 * size
+            march = next_samples(self.rays, places, march, sigma_raw, last, dark=dark)
             with torch.no_grad():
-                raw.append(self.ask(params, points[-1], flat // n))
-            thickness = raw[-1][:, 3].relu() * steps.view(-1)[flat]
-            depth.index_add_(0, flat // n, thickness)
-            first, size = part.stop, 2 * size
-        end = torch.where(seen, edges[:, 1:], 0).amax(1, keepdim=True)
-        s = torch.where(seen, s, end)
-        asked, raw = torch.cat(asked), torch.cat(raw)
+                rgb_raw, sigma_raw = self.ask(params, march.points, march.ray_indices)
+            rounds.append(march)
+            known.append((rgb_raw, sigma_raw))
+        at = torch.cat([each.places for each in rounds])
+        rgb_raw, sigma_raw = (torch.cat(values) for values in zip(*known, strict=True))
         if params.requires_grad:  # of all samples at once
-            raw = self.ask(params, torch.cat(points), asked // n, raw)
-        return self.composite(s, end, asked, raw), seen
-
-    def see(self, params: Tensor, s: Tensor, end: Tensor) -> tuple[Composite, int]:
-        """Composite samples s [R, N], ascending, up to `end` [R, 1]; and how many there are."""
-        flat = (s < end).view(-1).nonzero()[:, 0]
-        rays = flat // max(s.shape[1], 1)
-        raw = self.ask(params, self.points(s.reshape(-1)[flat], rays), rays)
-        return self.composite(s, end, flat, raw), len(flat)
-
-    def points(self, s: Tensor, rays: Tensor) -> Tensor:
-        """[N, 3] at distances s [N] along `rays` [N]."""
-        t = self.spans.select(rays).t(s[:, None])
-        return self.path.origins[rays] + t * self.path.directions[rays]
-
-    def ask(
-        self, params: Tensor, points: Tensor, rays: Tensor, known: Tensor | None = None
-    ) -> Tensor:
-        """rgb_raw and sigma_raw [N, 4] at points [N, 3] of `rays` [N]; `known`: the same."""
-        parts = None if known is None else (known[:, :3], known[:, 3])
-        rgb_raw, sigma_raw = self.field.evaluate(params, points, self.views, rays, parts)
-        return torch.cat([rgb_raw, sigma_raw[:, None]], 1)
-
-    def steps(self, s: Tensor, end: Tensor) -> Tensor:
-        """What each of s [R, N] stands for, in units of the scaled cube."""
-        return torch.cat([s, end], 1).diff(dim=1) * self.field.scale
-
-    def composite(self, s: Tensor, end: Tensor, asked: Tensor, raw: Tensor) -> Composite:
-        """Of all s [R, N], with what the network said at those in `asked` (flat indices)."""
-        n_rays, n = s.shape
-        full = raw.new_full((n_rays * n, 4), -1.0).index_copy(0, asked, raw)
-        steps = self.steps(s, end).view(-1)
-        starts = torch.arange(n_rays, device=s.device) * n
-        packed = torch.stack([starts, torch.full_like(starts, n)], 1)
+            points = torch.cat([each.points for each in rounds])
+            rays = torch.cat([each.ray_indices for each in rounds])
+            rgb_raw, sigma_raw = self.ask(params, points, rays, (rgb_raw, sigma_raw))
+        there, steps, packed = ended(self.rays, places, march)
+        rgbs = rgb_raw.new_zeros(len(steps), 3).index_copy(0, at, rgb_raw.sigmoid())
+        sigmas = sigma_raw.new_zeros(len(steps)).index_copy(0, at, sigma_raw.relu())
         out = composite(
-            *(full[:, 3].relu(), full[:, :3].sigmoid(), torch.zeros_like(steps), steps, packed),
+            *(sigmas, rgbs, torch.zeros_like(steps), steps, packed), background=self.background
+        )
+        weights = out.weights.detach().view_as(there)
+        return (
+            out._replace(
+                depths=(weights * places.distances).sum(1),
+                weights=torch.where(there, weights.clamp_min(LEAST_WEIGHT), 0),
+            ),
+            march,
+            len(at),
+        )
+
+    def see(self, params: Tensor, samples: Samples) -> Composite:
+        """Samples, composited."""
+        rgb_raw, sigma_raw = self.ask(params, samples.points, samples.ray_indices)
+        steps, packed = samples.steps, samples.packed_info
+        out = composite(
+            *(sigma_raw.relu(), rgb_raw.sigmoid(), torch.zeros_like(steps), steps, packed),
             background=self.background,
         )
-        t = self.path.world(self.spans.t(s))
-        return out._replace(depths=(out.weights.detach().view_as(t) * t).sum(1))
+        seen = out.weights.detach() * samples.distances
+        depths = torch.segment_reduce(seen, "sum", lengths=packed[:, 1], unsafe=True)
+        return out._replace(depths=depths)
 
-
-def _spread(out: Composite, live: Tensor, background: Tensor, n_rays: int) -> Composite:
-    """Colours, depths and opacities of the `live` rays among all; the others see the background."""
-    zeros = background.new_zeros(n_rays)
-    return Composite(
-        background.index_copy(0, live, out.colors),
-        zeros.index_copy(0, live, out.depths),
-        zeros.index_copy(0, live, out.opacities),
-        out.weights,
-        out.distortions,
-    )
+    def ask(
+        self,
+        params: Tensor,
+        points: Tensor,
+        rays: Tensor,
+        known: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """rgb_raw [M, 3] and sigma_raw [M] at scaled points [M, 3] of `rays` [M]."""
+        return networks.evaluate(self.field.shape.network, params, points, self.views, rays, known)

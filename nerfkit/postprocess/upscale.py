@@ -119,13 +119,15 @@ class Upscaler:
         top, bottom, left, right = tile
         first_row, first_column = max(top - self.border, 0), max(left - self.border, 0)
         part = image[first_row : bottom + self.border, first_column : right + self.border]
-        planes = part.to(self.device).permute(2, 0, 1)[None]
+        part = part.to(self.device)
+        planes = part.permute(2, 0, 1)[None]
         is_integer = not image.is_floating_point()
         if is_integer:
             planes = planes / 255
         in_bytes = is_integer and self.channels == 1 and image.shape[2] in (1, 3)
-        if in_bytes and self.device.type == "cpu":
-            big = bicubic_add(part, self._residual(_luma(planes))[0, 0] / LUMA_RANGE)
+        if in_bytes:
+            residual = self._residual(_luma(planes))[0, 0] / LUMA_RANGE
+            big = bicubic_add(part, residual)
         else:
             big = self._enlarge(planes)[0].permute(1, 2, 0)
             if is_integer:

@@ -181,8 +181,8 @@ class NerfLearner:
                 eps=EPS,
                 step=number,
             )
-        counts = traced.n_samples, traced.n_shaded, float(errors[1].detach())
-        n_samples, n_shaded, error = team.total(*counts)
+        late = torch.stack([traced.n_shaded.double(), errors[1].detach().double()])
+        n_samples, n_shaded, error = team.total(traced.n_samples, *late.tolist())
         return Stepped(n_rays, int(n_samples), int(n_shaded), error)
 
     def _left_outside(self, networks: list[Tensor], generator: torch.Generator) -> Tensor:

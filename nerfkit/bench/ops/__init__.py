@@ -29,12 +29,13 @@ def cases(n_rays: int, depth: int, place: torch.device = CPU) -> Iterator[Case]:
     both = dict(zip(("origins", "directions"), (x.to(place) for x in rays(n_rays)), strict=True))
     yield from voxels.march(subject, both)
     yield from samples.cases(subject, both["directions"])
+    few = {name: values[: max(1, n_rays // 4)] for name, values in both.items()}
+    yield from samples.of_nerf(subject.octree, few)
     yield from networks.cases(n_rays, subject.octree)
     some = {name: values[: max(1, n_rays // 256)] for name, values in both.items()}
     yield from networks.nsvf_rays(subject.octree, some)
     yield from tables.cases(subject)
     yield from rows.cases(both["directions"])
     yield from pictures.cases(n_rays, place)
-    few = {name: values[: max(1, n_rays // 4)] for name, values in both.items()}
     yield from voxels.baked(subject, few)
     yield from fused.cases(subject, max(1, n_rays // 4))

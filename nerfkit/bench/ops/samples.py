@@ -9,15 +9,19 @@ from torch import Tensor
 
 from nerfkit.bench.case import Case
 from nerfkit.bench.subject import RADIUS, Subject
+from nerfkit.fields.spans import Guide
+from nerfkit.kernels import nerf_samples
 from nerfkit.kernels.composite import composite
 from nerfkit.kernels.encodings import frequency_encoding, spherical_harmonics
 from nerfkit.kernels.fused_mlp import fused_mlp
 from nerfkit.kernels.importance_sample import importance_sample
 from nerfkit.kernels.sample_placement import place_samples
 from nerfkit.kernels.voxel_features import voxel_features
+from nerfkit.octree import Octree
 
 SAMPLES_PER_RAY = 16
 COARSE, FINE = 64, 128  # samples of a ray of NeRF
+GUIDE_DEPTH = 6  # of the octree that leads it
 
 
 def cases(subject: Subject, directions: Tensor) -> Iterator[Case]:
@@ -34,6 +38,46 @@ def cases(subject: Subject, directions: Tensor) -> Iterator[Case]:
     yield _network(subject.widths, random, n_rays * SAMPLES_PER_RAY)
     yield _compositing(n_rays, random, place)
     yield _importance(max(1, n_rays // 4), random, place)
+
+
+def of_nerf(octree: Octree, both: dict[str, Tensor]) -> Iterator[Case]:
+    """Coarse samples of rays in an octree, and their union with fine ones."""
+    octree, n_rays = octree.above(GUIDE_DEPTH), len(both["origins"])
+    center = octree.box_min + octree.size / 2
+    spans = Guide(octree).spans(both["origins"], both["directions"], 0.0)
+    given = nerf_samples.Rays(**both, spans=spans, center=center, scale=3.0 / octree.size)
+    spacing = octree.size / 256
+    where = torch.rand(n_rays, COARSE, generator=torch.Generator().manual_seed(2))
+    where = where.to(center.device)
+
+    def strata(b: str, where: Tensor, **lines: Tensor) -> tuple[Tensor, ...]:
+        rays = given._replace(**lines)
+        return nerf_samples.coarse_samples(rays, COARSE, spacing=spacing, where=where, backend=b)[
+            :3
+        ]
+
+    yield Case(
+        *("nerf_samples", "coarse_samples", f"{n_rays} rays, up to {COARSE}"),
+        *(n_rays, "rays", {"where": where, **both}, strata),
+    )
+    coarse = nerf_samples.coarse_samples(
+        given, COARSE, spacing=spacing, where=where, backend="reference"
+    )
+    march = nerf_samples.next_samples(
+        *(given, coarse, None, None, COARSE), dark=1.0, backend="reference"
+    )
+    u = torch.rand(n_rays, FINE, generator=torch.Generator().manual_seed(3)).sort(1).values
+    drawn = u.to(center.device) * coarse.edges[:, -1:]
+
+    def union(b: str, drawn: Tensor, **lines: Tensor) -> tuple[Tensor, ...]:
+        rays = given._replace(**lines)
+        samples = nerf_samples.union_samples(rays, coarse, march, drawn, backend=b)
+        return samples.points, samples.distances, samples.steps
+
+    yield Case(
+        *("nerf_samples", "union_samples", f"{n_rays} rays, up to {COARSE} and {FINE}"),
+        *(n_rays, "rays", {"drawn": drawn, **both}, union),
+    )
 
 
 def _placement(n_rays: int, place: torch.device) -> Case:

@@ -16,7 +16,7 @@ from nerfkit.kernels import _backend
 from nerfkit.kernels.shared.aot import Configuration, Report
 
 # networks run by cuDNN there, and what only the CPU is asked for
-NOT_TRITON = {"bicubic_add", "compact_sr", "photo_details", "ray_pieces"}
+NOT_TRITON = {"compact_sr", "ray_pieces"}
 OPS = sorted(set(_backend.ops()) - NOT_TRITON)
 SCRIPT = Path(__file__).resolve().parents[3] / "benchmarks" / "inspect_kernels.py"
 
