@@ -36,12 +36,13 @@ def _kernel(
     width,
     channels,
     out,
+    n_values,  # of the result
     SCALE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """Rows, then the column of their sums."""
     place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    there = place < height.to(tl.int64) * width * channels * (SCALE * SCALE)
+    there = place < n_values
     at = place // channels  # in the residual
     channel = (place % channels).to(tl.int32)
     row, column = (at // (width * SCALE)).to(tl.int32), (at % (width * SCALE)).to(tl.int32)
@@ -71,7 +72,7 @@ def bicubic_add(pixels: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
         _kernel,
         (triton.cdiv(out.numel(), BLOCK),),
         *(pixels.contiguous(), residual.contiguous(), _taps(scale, pixels.device)),
-        *(height, width, channels, out),
+        *(height, width, channels, out, out.numel()),
         SCALE=scale,
         BLOCK=BLOCK,
     )
@@ -88,7 +89,7 @@ AOT = [
     Configuration(
         f"bicubic_add x{scale}",
         _kernel,
-        "*u8 *fp32 *fp32 i32 i32 i32 *u8",
+        "*u8 *fp32 *fp32 i32 i32 i32 *u8 i32",
         {"SCALE": scale, "BLOCK": BLOCK},
         max_registers=96,
     )

@@ -9,14 +9,8 @@ from torch import Tensor
 from nerfkit.kernels.shared.aot import Configuration
 from nerfkit.kernels.shared.triton_launch import check_float32, launch
 
-from .gpu_kernels import (
-    advance_kernel,
-    coarse_kernel,
-    count_kernel,
-    ended_kernel,
-    gather_kernel,
-    union_kernel,
-)
+from .gpu_kernels import coarse_kernel, count_kernel, union_kernel
+from .gpu_rounds import advance_kernel, ended_kernel, gather_kernel
 from .samples import Coarse, Ended, March, Rays, Samples
 
 MOST = 4096  # strata or drawn samples of a ray
