@@ -71,8 +71,11 @@ def ray_pieces(
         )
     if not half > 0 or not near >= 0:
         raise ValueError(f"`half` must be positive and `near` not negative, got {half}, {near}")
-    if _backend.choose("ray_pieces", origins, backend) == "cpu":
+    chosen = _backend.choose("ray_pieces", origins, backend)
+    if chosen == "cpu":
         from . import cpu as implementation
+    elif chosen == "gpu":
+        from . import gpu as implementation
     else:
         from . import reference as implementation
     return implementation.ray_pieces(origins, directions, center, half, near)

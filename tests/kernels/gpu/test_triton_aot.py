@@ -15,8 +15,8 @@ pytest.importorskip("triton")
 from nerfkit.kernels import _backend
 from nerfkit.kernels.shared.aot import Configuration, Report
 
-# networks run by cuDNN there, and what only the CPU is asked for
-NOT_TRITON = {"compact_sr", "ray_pieces"}
+# a network that cuDNN runs there
+NOT_TRITON = {"compact_sr"}
 OPS = sorted(set(_backend.ops()) - NOT_TRITON)
 SCRIPT = Path(__file__).resolve().parents[3] / "benchmarks" / "inspect_kernels.py"
 
