@@ -23,7 +23,6 @@ __all__ = ["FEATURES", "Fitted", "RenderGrid", "Rendered", "fit_rays", "render_r
 
 FEATURES = 16
 MAX_BANDS = 4
-GPU_WITHOUT = "pieces of rays, distortion, depths and gradients of rays"
 GPU_LAYERS, GPU_UNITS = 2, 128  # most hidden layers, and units of one, of backend gpu
 
 
@@ -87,7 +86,7 @@ def render_rays(
             f"`background` must have shape ({n_rays}, 3) or (3,), got {tuple(background.shape)}"
         )
     _check_pieces(pieces, n_rays)
-    return _implementation(origins, backend, pieces is not None).render_rays(
+    return _implementation(origins, backend).render_rays(
         *(origins, directions, grid, density, features, mlp, widths),
         step=step,
         density_scale=density_scale,
@@ -199,8 +198,7 @@ def fit_rays(
             tuple(tensor.shape) != shape or tensor.dtype != origins.dtype or tensor.requires_grad
         ):
             raise ValueError(f"`{name}` must be {origins.dtype} of shape {shape}")
-    rich = not (pieces is None and not distortion and depths is None and grad_rays is None)
-    return _implementation(origins, backend, rich).fit_rays(
+    return _implementation(origins, backend).fit_rays(
         *(origins, directions, targets, grid, density, features, mlp, widths),
         scale=scale,
         grad_density=grad_density,
@@ -231,11 +229,8 @@ def _check_pieces(pieces: Pieces | None, n_rays: int) -> None:
         raise ValueError(f"`pieces` must be of {n_rays} rays, got {len(pieces.first) - 1}")
 
 
-def _implementation(origins: torch.Tensor, backend: str | None, rich: bool):
-    """`rich`: something is asked for that backend gpu does not have."""
-    chosen = _backend.choose(
-        "fused_render", origins, backend, without=GPU_WITHOUT if rich else None
-    )
+def _implementation(origins: torch.Tensor, backend: str | None):
+    chosen = _backend.choose("fused_render", origins, backend)
     if chosen == "cpu":
         from . import cpu as implementation
     elif chosen == "gpu":

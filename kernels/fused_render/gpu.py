@@ -61,10 +61,8 @@ class _RenderRays(torch.autograd.Function):
         return g_background, *(g.to(x.dtype) if n else None for g, x, n in kept), None, None
 
 
-def render_rays(
-    *args, launches: tuple[Launch, Launch] | None = None, pieces: None = None, **settings
-) -> Rendered:
-    """Same function as the reference, without pieces; float32, features in 16 bits if given so."""
+def render_rays(*args, launches: tuple[Launch, Launch] | None = None, **settings) -> Rendered:
+    """Same function as the reference; float32, features in 16 bits if given so."""
     scene = Scene(*args, **settings)
     watched = [scene.tensors[name] for name in ("backgrounds", "density", "features", "mlp")]
     return Rendered(*_RenderRays.apply(*watched, scene, launches or usual(scene.widths)))
@@ -82,14 +80,13 @@ def fit_rays(
     features_touched: torch.Tensor,
     max_weights: torch.Tensor | None,
     launches: tuple[Launch, Launch] | None = None,
-    pieces: None = None,
     distortion: float = 0.0,
-    depths: None = None,
+    depths: torch.Tensor | None = None,
     depth_weight: float = 0.0,
-    grad_rays: None = None,
+    grad_rays: torch.Tensor | None = None,
     **settings,
 ) -> Fitted:
-    """Same function as the reference, float32 only, with none of the last five arguments.
+    """Same function as the reference, float32 only.
 
     The counts are tensors without dimensions: to read them waits for the device.
     """
@@ -98,7 +95,11 @@ def fit_rays(
     with torch.no_grad():
         scene = Scene(origins, directions, *field, **settings)
         launches = launches or usual(scene.widths)
-        pixels = scene.forward(scene.field(), True, launches[0])
+        pixels = scene.forward(
+            *(scene.field(), True, launches[0]),
+            world=depths is not None,
+            moments=distortion != 0.0,
+        )
         squared_errors = torch.empty(scene.n_rays, device=scene.device)
         if scene.n_rays:
             scene.backward(
@@ -110,6 +111,10 @@ def fit_rays(
                 scale=float(scale),
                 squared=squared_errors,
                 max_weights=max_weights,
+                spread=float(scale * distortion),
+                depth_targets=None if depths is None else depths.contiguous(),
+                depth_weight=float(depth_weight),
+                grad_rays=grad_rays,
                 # colours and targets are in 0..1
                 peak=torch.full((1,), 2.0 * abs(scale), device=scene.device),
             )
@@ -118,13 +123,13 @@ def fit_rays(
 
 # What is compiled in practice, and the limits that must hold (see kernels/shared/aot.py).
 _POINTERS = {
-    **dict.fromkeys(("words", "tables", "levels", "last", "counter"), "*i32"),
-    **{"counts": "*i64", "touched": "*u8", "packed": "*fp16"},
+    **dict.fromkeys(("words", "tables", "levels", "last", "last_row", "counter"), "*i32"),
+    **{"counts": "*i64", "first_piece": "*i64", "touched": "*u8", "packed": "*fp16"},
 }
 _INTEGERS = ("back_stride", "n_rays", "n_levels", "finest_offset", "resolution")
 _NUMBERS = (
     *("scale", "box_x", "box_y", "box_z", "voxel", "step", "near", "far"),
-    *("optical_stop", "weight_min", "density_scale", "density_bias"),
+    *("optical_stop", "weight_min", "density_scale", "density_bias", "depth_weight", "spread"),
 )
 
 
@@ -160,6 +165,9 @@ def _configuration(name, kernel, launch, features, hidden, stack=0, bands=3, **c
 # Bytes of stack a thread, used once a round and never in an inner loop, by hidden layers: of the
 # forward, and of the backward on sm_80, where operands of products take registers.
 _STACK = {1: (0, 160), 2: (96, 1024)}
+_RICH_STACK = {1: (256, 1024), 2: (512, 2048)}
+_PLAIN_FORWARD = dict.fromkeys(("PIECES", "WORLD", "MOMENTS"), False)
+_PLAIN_BACKWARD = dict.fromkeys(("PIECES", "SPREAD", "DEPTH", "RAYS"), False)
 
 
 def _configurations() -> list[Configuration]:
@@ -167,15 +175,31 @@ def _configurations() -> list[Configuration]:
     for hidden in ((64,), (64, 64)):
         units = " ".join(map(str, hidden))
         forward, backward = usual((25, *hidden, 3))
-        few, many = _STACK[len(hidden)]
-        frame = {"HAS_JITTER": False, "SAVE": False, "stack": few}
-        fit = {"HAS_JITTER": True, "SAVE": True, "stack": few}
-        back = {"HAS_JITTER": True, "FIT": True, "HAS_MAX": True, "stack": many}
-        found += [
-            _configuration(f"frame {units}", forward_kernel, forward, "*fp16", hidden, **frame),
-            _configuration(f"fit {units}", forward_kernel, forward, "*fp32", hidden, **fit),
-            _configuration(f"gradient {units}", backward_kernel, backward, "*fp32", hidden, **back),
-        ]
+
+        def frame(name, features, stack, forward=forward, hidden=hidden, **options):
+            options = {**_PLAIN_FORWARD, **options, "stack": stack[len(hidden)][0]}
+            found.append(_configuration(name, forward_kernel, forward, features, hidden, **options))
+
+        def gradient(name, stack, backward=backward, hidden=hidden, **options):
+            options = {**_PLAIN_BACKWARD, **options, "stack": stack[len(hidden)][1]}
+            options |= {"HAS_JITTER": True, "FIT": True, "HAS_MAX": True}
+            found.append(
+                _configuration(name, backward_kernel, backward, "*fp32", hidden, **options)
+            )
+
+        still, fit = {"HAS_JITTER": False, "SAVE": False}, {"HAS_JITTER": True, "SAVE": True}
+        frame(f"frame {units}", "*fp16", _STACK, **still)
+        frame(f"fit {units}", "*fp32", _STACK, **fit)
+        gradient(f"gradient {units}", _STACK)
+        # an unbounded scene, with its default spread; and all that can be asked for
+        bent = {"PIECES": True}
+        frame(f"frame in pieces {units}", "*fp16", _RICH_STACK, WORLD=True, **bent, **still)
+        frame(f"fit in pieces {units}", "*fp32", _RICH_STACK, **bent, **fit)
+        gradient(f"gradient in pieces {units}", _RICH_STACK, **bent, SPREAD=True)
+        gradient(f"gradient of rays {units}", _RICH_STACK, RAYS=True)
+        everything = {"PIECES": True, "SPREAD": True, "DEPTH": True, "RAYS": True}
+        frame(f"fit of all {units}", "*fp32", _RICH_STACK, WORLD=True, MOMENTS=True, **bent, **fit)
+        gradient(f"gradient of all {units}", _RICH_STACK, **everything)
     return found
 
 

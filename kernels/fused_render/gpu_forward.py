@@ -2,7 +2,8 @@
 
 A round of a program's loop: idle lanes take rays from a global counter; every lane marches up to
 INNER points, over empty nodes and samples too light for a colour, and waits at the first sample
-that needs one; once FILL lanes wait, or none can march, the network is asked for all of them.
+that needs one; once FILL lanes wait, or none can march, the network is asked for all of them. With
+PIECES a lane whose piece has ended takes the ray's next one as the next round begins.
 
 Symbols as in the package docstring; optical depth is -log of transmittance.
 """
@@ -27,64 +28,8 @@ from .gpu_network import (
     product,
     tile,
 )
-
-
-@triton.jit
-def load_ray(
-    origins, directions, jitter, ray, mask, box_x, box_y, box_z, voxel, HAS_JITTER: tl.constexpr
-):
-    """Origin and direction in voxels, unit direction, and jitter of rays [B]."""
-    at = ray.to(tl.int64) * 3
-    vx = tl.load(directions + at, mask=mask, other=1.0)
-    vy = tl.load(directions + at + 1, mask=mask, other=0.0)
-    vz = tl.load(directions + at + 2, mask=mask, other=0.0)
-    ox = (tl.load(origins + at, mask=mask, other=0.0) - box_x) / voxel
-    oy = (tl.load(origins + at + 1, mask=mask, other=0.0) - box_y) / voxel
-    oz = (tl.load(origins + at + 2, mask=mask, other=0.0) - box_z) / voxel
-    shift = tl.full(ray.shape, 0.5, tl.float32)
-    if HAS_JITTER:
-        shift = tl.load(jitter + ray, mask=mask, other=0.5)
-    return ox, oy, oz, vx, vy, vz, shift
-
-
-@triton.jit
-def write_rays(
-    colors,
-    depths,
-    opacities,
-    last,
-    optical,
-    backgrounds,
-    back_stride,
-    ray,
-    mask,
-    red,
-    green,
-    blue,
-    depth,
-    opacity,
-    k_last,
-    before,
-    HAS_BACK: tl.constexpr,
-    SAVE: tl.constexpr,
-):
-    """Pixels of rays that have ended, and what the backward needs of them."""
-    at = ray.to(tl.int64) * 3
-    if HAS_BACK:
-        back = ray.to(tl.int64) * back_stride
-        through = 1.0 - opacity
-        red += through * tl.load(backgrounds + back, mask=mask, other=0.0)
-        green += through * tl.load(backgrounds + back + 1, mask=mask, other=0.0)
-        blue += through * tl.load(backgrounds + back + 2, mask=mask, other=0.0)
-    tl.store(colors + at, red, mask=mask)
-    tl.store(colors + at + 1, green, mask=mask)
-    tl.store(colors + at + 2, blue, mask=mask)
-    tl.store(depths + ray, depth, mask=mask)
-    tl.store(opacities + ray, opacity, mask=mask)
-    if SAVE:
-        tl.store(last + ray, k_last, mask=mask)
-        tl.store(optical + ray, before, mask=mask)
-
+from .gpu_pieces import load_piece, shift_after, where_each, world_distance
+from .gpu_rays import load_ray, write_rays
 
 # Values that change from scene to scene, or as a fit goes on: no new compilation for any of them.
 RUNTIME = [
@@ -103,6 +48,8 @@ def forward_kernel(
     backgrounds,
     back_stride,
     n_rays,
+    pieces,
+    first_piece,
     # field
     words,
     tables,
@@ -120,6 +67,9 @@ def forward_kernel(
     opacities,
     last,
     optical,
+    last_row,
+    places,
+    moments,
     counter,
     counts,
     # settings
@@ -137,6 +87,9 @@ def forward_kernel(
     HAS_JITTER: tl.constexpr,
     HAS_BACK: tl.constexpr,
     SAVE: tl.constexpr,
+    PIECES: tl.constexpr,
+    WORLD: tl.constexpr,
+    MOMENTS: tl.constexpr,
     BANDS: tl.constexpr,
     D: tl.constexpr,
     N_HIDDEN: tl.constexpr,
@@ -150,7 +103,11 @@ def forward_kernel(
     FILL: tl.constexpr,
     REGEN: tl.constexpr,
 ):
-    """Colours, depths and opacities; with SAVE also what the backward starts from (README.md)."""
+    """Colours, depths and opacities; with SAVE also what the backward starts from (README.md).
+
+    Where rays are in pieces, depths are sums of w t in the world (WORLD) or of w s in the octree's
+    space, which are `moments` where both are wanted (MOMENTS).
+    """
     n_in: tl.constexpr = FEATURES + BANDS * BANDS
     at_1: tl.constexpr = (FEATURES + D) * P1
     channel = tl.arange(0, OUT)[None, :]
@@ -163,6 +120,9 @@ def forward_kernel(
     ox, oy, oz, vx, vy, vz, shift, t_out = zero, zero, zero, zero, zero, zero, zero, zero
     red, green, blue, depth, opacity, thick, before = zero, zero, zero, zero, zero, zero, zero
     t_wait, w_wait = zero, zero
+    if PIECES:
+        row, row_end, row_last, n_over = none, none, none, tl.full([], 0, tl.int32)
+        travelled, reached, moment = zero, zero, zero  # s where a piece begins, and ends
     seen, shaded = none, none
     view = tl.zeros([BLOCK, D], DTYPE)
     n_idle = tl.full([], BLOCK, tl.int32)
@@ -192,6 +152,10 @@ def forward_kernel(
                 HAS_BACK,
                 SAVE,
             )
+            if PIECES and SAVE:
+                tl.store(last_row + ray, row_last, mask=idle & (ray >= 0))
+            if MOMENTS:
+                tl.store(moments + ray, moment, mask=idle & (ray >= 0))
             base = tl.atomic_add(counter, n_idle, sem="relaxed")
             fresh = base + tl.cumsum(idle.to(tl.int32), 0) - 1
             fresh = tl.where(fresh < n_rays, fresh, -1)
@@ -201,21 +165,29 @@ def forward_kernel(
             nox, noy, noz, nvx, nvy, nvz, njitter = load_ray(
                 origins, directions, jitter, fresh, begun, box_x, box_y, box_z, voxel, HAS_JITTER
             )
-            first, end, out = lattice_range(
-                (nox, noy, noz), (nvx, nvy, nvz), voxel, njitter, step, near, far, resolution
-            )
-            ox, oy, oz = (
-                tl.where(begun, nox, ox),
-                tl.where(begun, noy, oy),
-                tl.where(begun, noz, oz),
-            )
-            vx, vy, vz = (
-                tl.where(begun, nvx, vx),
-                tl.where(begun, nvy, vy),
-                tl.where(begun, nvz, vz),
-            )
-            shift, t_out = tl.where(begun, njitter, shift), tl.where(begun, out, t_out)
-            k, k_end = tl.where(begun, first, k), tl.where(begun, end, k_end)
+            if PIECES:
+                begins = tl.load(first_piece + fresh, mask=begun, other=0).to(tl.int32)
+                ends = tl.load(first_piece + fresh + 1, mask=begun, other=0).to(tl.int32)
+                row, row_end = tl.where(begun, begins - 1, row), tl.where(begun, ends, row_end)
+                reached, moment = tl.where(begun, 0.0, reached), tl.where(begun, 0.0, moment)
+                k, k_end = tl.where(begun, 0, k), tl.where(begun, 0, k_end)
+                n_over += BLOCK
+            else:
+                first, end, out = lattice_range(
+                    (nox, noy, noz), (nvx, nvy, nvz), voxel, njitter, step, near, far, resolution
+                )
+                ox, oy, oz = (
+                    tl.where(begun, nox, ox),
+                    tl.where(begun, noy, oy),
+                    tl.where(begun, noz, oz),
+                )
+                vx, vy, vz = (
+                    tl.where(begun, nvx, vx),
+                    tl.where(begun, nvy, vy),
+                    tl.where(begun, nvz, vz),
+                )
+                shift, t_out = tl.where(begun, njitter, shift), tl.where(begun, out, t_out)
+                k, k_end = tl.where(begun, first, k), tl.where(begun, end, k_end)
             k_last = tl.where(begun, -1, k_last)
             red, green = tl.where(begun, 0.0, red), tl.where(begun, 0.0, green)
             blue, depth = tl.where(begun, 0.0, blue), tl.where(begun, 0.0, depth)
@@ -225,10 +197,37 @@ def forward_kernel(
             fresh_view = harmonics(nvx, nvy, nvz, BANDS, D).to(DTYPE)
             view = tl.where(begun[:, None], fresh_view, view)
 
+        if PIECES:
+            if n_over > 0:
+                on_way = (k < k_end) & ((k.to(tl.float32) + shift) * step < t_out)
+                over = alive & ~waiting & ~on_way & (row + 1 < row_end)
+                row = tl.where(over, row + 1, row)
+                no, nv, length = load_piece(pieces, row, over, box_x, box_y, box_z, voxel)
+                travelled = tl.where(over, reached, travelled)
+                reached = tl.where(over, reached + length, reached)
+                njitter = tl.full([BLOCK], 0.5, tl.float32)
+                if HAS_JITTER:
+                    njitter = tl.load(jitter + ray, mask=over, other=0.5)
+                njitter = shift_after(njitter, travelled, step)
+                first, end, out = lattice_range(
+                    no, nv, voxel, njitter, step, 0.0, length, resolution
+                )
+                ox, oy, oz = where_each(over, no, (ox, oy, oz))
+                vx, vy, vz = where_each(over, nv, (vx, vy, vz))
+                shift, t_out = tl.where(over, njitter, shift), tl.where(over, out, t_out)
+                k, k_end = tl.where(over, first, k), tl.where(over, end, k_end)
+                if SAVE:
+                    at = places + row.to(tl.int64) * 2
+                    tl.store(at, travelled, mask=over)
+                    tl.store(at + 1, shift, mask=over)
+
         for _ in range(INNER):
             t = (k.to(tl.float32) + shift) * step
-            alive = alive & (waiting | ((k < k_end) & (t < t_out)))
-            going = alive & ~waiting
+            if PIECES:
+                going = alive & ~waiting & (k < k_end) & (t < t_out)
+            else:
+                alive = alive & (waiting | ((k < k_end) & (t < t_out)))
+                going = alive & ~waiting
             o, v = (ox, oy, oz), (vx, vy, vz)
             p, cell = locate(o, v, voxel, t, resolution)
             edge = empty_node(words, resolution, cell, going)
@@ -236,7 +235,16 @@ def forward_kernel(
             raw = raw_density(density, finest, resolution, p, cell, sample)
             tau, _slope = thickness(raw, density_scale, density_bias, step)
             weight = tl.where(sample, tl.exp(-thick) * (1.0 - tl.exp(-tau)), 0.0)
-            depth += weight * t
+            if PIECES:
+                if WORLD:
+                    depth += weight * world_distance(pieces, row, t, sample)
+                else:
+                    depth += weight * (t + travelled)
+                if MOMENTS:
+                    moment += weight * (t + travelled)
+                row_last = tl.where(sample, row, row_last)
+            else:
+                depth += weight * t
             opacity += weight
             before = tl.where(sample, thick, before)
             k_last = tl.where(sample, k, k_last)
@@ -249,11 +257,18 @@ def forward_kernel(
             k = tl.where(sample, k + 1, tl.where(going, beyond, k))
             alive = alive & (thick <= optical_stop)
 
-        # three counts in one reduction: lanes that wait, that can march, and that are idle
+        # counts in one reduction: lanes that wait, that can march, and that want another piece
+        if PIECES:
+            on_way = (k < k_end) & ((k.to(tl.float32) + shift) * step < t_out)
+            alive = alive & (waiting | on_way | (row + 1 < row_end))
         marching = alive & ~waiting
         codes = waiting.to(tl.int32) + (marching.to(tl.int32) << 10)
+        if PIECES:
+            codes += (marching & ~on_way).to(tl.int32) << 20
         code = tl.sum(codes, 0)
         n_waiting, n_marching = code & 1023, code >> 10
+        if PIECES:
+            n_marching, n_over = n_marching & 1023, code >> 20
         n_idle = BLOCK - n_waiting - n_marching
         if (n_waiting >= FILL) | ((n_marching == 0) & (n_waiting > 0)):
             p, cell = locate((ox, oy, oz), (vx, vy, vz), voxel, t_wait, resolution)
@@ -280,6 +295,8 @@ def forward_kernel(
             shaded += waiting.to(tl.int32)
             waiting = none > 0
             n_idle = BLOCK - tl.sum(alive.to(tl.int32), 0)
+            if PIECES:
+                n_over += BLOCK  # those that waited may have been at an end
         working = tl.where((n_idle < BLOCK) | (left > 0), 1, 0)
 
     write_rays(
@@ -302,5 +319,9 @@ def forward_kernel(
         HAS_BACK,
         SAVE,
     )
+    if PIECES and SAVE:
+        tl.store(last_row + ray, row_last, mask=ray >= 0)
+    if MOMENTS:
+        tl.store(moments + ray, moment, mask=ray >= 0)
     tl.atomic_add(counts, tl.sum(seen, 0).to(tl.int64), sem="relaxed")
     tl.atomic_add(counts + 1, tl.sum(shaded, 0).to(tl.int64), sem="relaxed")

@@ -5,13 +5,14 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 
+from nerfkit.kernels.ray_pieces import Pieces
 from nerfkit.kernels.voxel_features.grid import RenderGrid
 
 from . import GPU_LAYERS, GPU_UNITS
@@ -157,6 +158,7 @@ class Scene:
         far: float,
         early_stop: float,
         weight_min: float,
+        pieces: Pieces | None = None,
     ) -> None:
         device = origins.device
         tensors = {
@@ -167,6 +169,7 @@ class Scene:
             "density": density,
             "features": features,
             "mlp": mlp,
+            "pieces": None if pieces is None else pieces.rows,
         }
         for name, tensor in tensors.items():
             if tensor is None:
@@ -187,6 +190,7 @@ class Scene:
                 )
         self.tensors, self.widths, self.bands = tensors, tuple(widths), bands
         self.n_rays, self.device = origins.shape[0], device
+        self.n_pieces = None if pieces is None else len(pieces.rows)
         levels, finest_offset = level_table(tuple(grid.resolutions.tolist()), device)
         absent = tensors["origins"]  # a pointer that is not read
         self.arguments: dict[str, Any] = {
@@ -195,6 +199,8 @@ class Scene:
             "jitter": absent if jitter is None else tensors["jitter"],
             "back_stride": 3 if background is not None and background.dim() == 2 else 0,
             "n_rays": self.n_rays,
+            "pieces": absent if pieces is None else tensors["pieces"],
+            "first_piece": absent if pieces is None else pieces.first.contiguous(),
             "words": grid.words.view(torch.int32),
             "tables": grid.tables,
             "levels": levels,
@@ -214,6 +220,7 @@ class Scene:
             "density_bias": density_bias,
             "HAS_JITTER": jitter is not None,
             "HAS_BACK": background is not None,
+            "PIECES": pieces is not None,
             **network_shape(widths, bands),
         }
 
@@ -244,21 +251,41 @@ class Scene:
                 maxnreg=launch.registers,
             )
 
-    def forward(self, field: dict[str, torch.Tensor], save: bool, launch: Launch) -> "Pixels":
-        """Render with the tensors of `field`."""
+    def forward(
+        self,
+        field: dict[str, torch.Tensor],
+        save: bool,
+        launch: Launch,
+        *,
+        world: bool = True,
+        moments: bool = False,
+    ) -> "Pixels":
+        """Render with the tensors of `field`.
+
+        Args:
+            save: what the backward needs.
+            world: depths are sums of w t, otherwise of w s.
+            moments: the latter are wanted.
+        """
         n, device = self.n_rays, self.device
+        bent = self.n_pieces is not None
+        apart = bent and world and moments
         pixels = Pixels(
             colors=torch.empty(n, 3, device=device),
             depths=torch.empty(n, device=device),
             opacities=torch.empty(n, device=device),
             last=torch.empty(n if save else 1, dtype=torch.int32, device=device),
             optical=torch.empty(n if save else 1, device=device),
+            last_row=torch.empty(n if save and bent else 1, dtype=torch.int32, device=device),
+            places=torch.empty(self.n_pieces if save and bent else 1, 2, device=device),
+            moments=torch.empty(n if apart else 1, device=device),
             counts=torch.zeros(2, dtype=torch.int64, device=device),
         )
         if n:
             counter = torch.zeros(1, dtype=torch.int32, device=device)
-            self.run(forward_kernel, launch, **field, **vars(pixels), counter=counter, SAVE=save)
-        return pixels
+            settings = {"SAVE": save, "WORLD": bent and world, "MOMENTS": apart}
+            self.run(forward_kernel, launch, **field, **vars(pixels), counter=counter, **settings)
+        return pixels if apart else replace(pixels, moments=pixels.depths)
 
     def backward(
         self,
@@ -272,6 +299,10 @@ class Scene:
         scale: float = 0.0,
         squared: torch.Tensor | None = None,
         max_weights: torch.Tensor | None = None,
+        spread: float = 0.0,
+        depth_targets: torch.Tensor | None = None,
+        depth_weight: float = 0.0,
+        grad_rays: torch.Tensor | None = None,
         **given: torch.Tensor,
     ) -> None:
         """Add to `grads`, of density, features and network: those of `targets`, or of `given`."""
@@ -284,6 +315,15 @@ class Scene:
             colors=pixels.colors,
             last=pixels.last,
             optical=pixels.optical,
+            last_row=pixels.last_row,
+            places=pixels.places,
+            depths=pixels.depths,
+            opacities=pixels.opacities,
+            moments=pixels.moments,
+            depth_targets=absent if depth_targets is None else depth_targets,
+            depth_weight=depth_weight,
+            spread=spread,
+            grad_rays=absent if grad_rays is None else grad_rays,
             targets=targets if fit else absent,
             scale=scale,
             peak=peak,
@@ -296,16 +336,25 @@ class Scene:
             counter=torch.zeros(1, dtype=torch.int32, device=self.device),
             FIT=fit,
             HAS_MAX=max_weights is not None,
+            SPREAD=spread != 0.0,
+            DEPTH=depth_targets is not None,
+            RAYS=grad_rays is not None,
         )
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """What the forward kernel writes; `last` and `optical` are for the backward."""
+    """What the forward kernel writes; what comes after the opacities is for the backward.
+
+    t is in the world, s in the octree's space, where rays in pieces have another length.
+    """
 
     colors: torch.Tensor  # [R, 3]
-    depths: torch.Tensor  # [R]
+    depths: torch.Tensor  # [R], sum of w t, or of w s where that alone is wanted
     opacities: torch.Tensor  # [R]
     last: torch.Tensor  # [R] int32, k of the last sample, -1 without one
     optical: torch.Tensor  # [R], optical depth before it
+    last_row: torch.Tensor  # [R] int32, the piece it is on
+    places: torch.Tensor  # [P, 2] of pieces that were marched: length before it, lattice's shift
+    moments: torch.Tensor  # [R], sum of w s
     counts: torch.Tensor  # [2] int64: samples, and those with a colour

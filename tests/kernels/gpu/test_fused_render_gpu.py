@@ -18,6 +18,7 @@ from closeness import assert_close, assert_gradients_close
 from voxel_scene import SIZE, layout, network, rays_around, shell, vertex_values
 
 from nerfkit.kernels.fused_render import Rendered, gpu, reference
+from nerfkit.kernels.ray_pieces import Pieces
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 NAMES = ("density", "features", "mlp", "background")
@@ -48,6 +49,7 @@ class Scene:
             "background": torch.rand(n, 3, generator=generator),
         }
         self.octree = octree
+        self.pieces = None
 
     def arguments(self, tensors, dtype, device):
         grid = replace(
@@ -57,6 +59,9 @@ class Scene:
         field = (tensors[name] for name in NAMES[:3])
         jitter = None if self.jitter is None else self.jitter.to(device, dtype)
         settings = {**SAMPLING, "jitter": jitter, "background": tensors.get("background")}
+        if self.pieces is not None:
+            rows, first = self.pieces.rows.to(device, dtype), self.pieces.first.to(device)
+            settings["pieces"] = Pieces(rows, first)
         return list(rays), [grid, *field, self.widths], {**settings, "bands": self.bands}
 
     def render(self, launch, upstream):
@@ -78,19 +83,25 @@ class Scene:
             zip(leaves, torch.autograd.grad(sum(sums), leaves.values()), strict=True)
         )
 
-    def fit(self, launch):
-        """Buffers by name, and what `fit_rays` returned."""
+    def fit(self, launch, depths=None, with_rays=False, **terms):
+        """Buffers by name, and what `fit_rays` returned; `terms` are further ones of the loss."""
         dtype, device = (torch.float64, "cpu") if launch is None else (torch.float32, DEVICE)
         tensors = {k: v.to(device, dtype) for k, v in self.tensors.items()}
         rays, field, settings = self.arguments(tensors, dtype, device)
         buffers = {f"grad_{k}": torch.full_like(tensors[k], START) for k in NAMES[:3]}
         buffers["features_touched"] = torch.zeros_like(tensors["density"], dtype=torch.uint8)
         buffers["max_weights"] = torch.zeros_like(tensors["density"])
+        if with_rays:
+            n_rows = len(rays[0]) if self.pieces is None else len(self.pieces.rows)
+            buffers["grad_rays"] = torch.full((n_rows, 6), START, dtype=dtype, device=device)
+        terms["depths"] = None if depths is None else depths.to(device, dtype)
         targets = self.targets.to(device, dtype)
         extra = {} if launch is None else {"launches": (launch, launch)}
         run = reference if launch is None else gpu
         fitted = run.fit_rays(
-            *rays, targets, *field, scale=1 / len(targets), **buffers, **settings, **extra
+            *(*rays, targets, *field),
+            scale=1 / len(targets),
+            **{**buffers, **settings, **extra, **terms},
         )
         return buffers, fitted
 
