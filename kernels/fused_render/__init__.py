@@ -195,9 +195,12 @@ def fit_rays(
         ("grad_rays", grad_rays, (n_rows, 6)),
     ):
         if tensor is not None and (
-            tuple(tensor.shape) != shape or tensor.dtype != origins.dtype or tensor.requires_grad
+            tuple(tensor.shape) != shape
+            or tensor.dtype != origins.dtype
+            or tensor.requires_grad
+            or not tensor.is_contiguous()
         ):
-            raise ValueError(f"`{name}` must be {origins.dtype} of shape {shape}")
+            raise ValueError(f"`{name}` must be contiguous, {origins.dtype} of shape {shape}")
     return _implementation(origins, backend).fit_rays(
         *(origins, directions, targets, grid, density, features, mlp, widths),
         scale=scale,

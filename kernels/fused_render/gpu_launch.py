@@ -181,7 +181,7 @@ class Scene:
             if tensor.device != device:
                 raise ValueError(f"`{name}` must be on {device} like origins, got {tensor.device}")
             tensors[name] = tensor.contiguous()
-        for name in ("origins", "directions", "jitter"):
+        for name in ("origins", "directions", "jitter", "pieces"):
             given = tensors[name]
             if given is not None and given.requires_grad and torch.is_grad_enabled():
                 raise ValueError(

@@ -70,11 +70,7 @@ def trace(
         found, rays, t, s = _bent(pieces, grid, step, jitter)
     raw = interpolate(grid.finest(), found.points, found.cells, density)
     tau = density_scale * F.softplus(raw + density_bias) * step
-    counts = torch.bincount(rays, minlength=len(origins))
-    place = torch.arange(len(rays), device=rays.device) - (counts.cumsum(0) - counts)[rays]
-    longest = int(counts.max()) if len(rays) else 0
-    padded = tau.new_zeros(len(origins), longest).index_put((rays, place), tau)
-    transmittance = torch.exp(-(padded.cumsum(1) - padded))[rays, place]
+    transmittance = torch.exp(-_before(tau, rays, len(origins)))
     weights = transmittance * -torch.expm1(-tau)
     kept = transmittance >= early_stop
     columns = rays, t, s, found.points, found.cells, transmittance, weights
@@ -86,9 +82,10 @@ def _bent(pieces: Pieces, grid: RenderGrid, step: float, jitter: torch.Tensor | 
     origins, directions = pieces.rows[:, :3], pieces.rows[:, 3:6]
     length, u, du, m, dm = pieces.rows[:, 6:].unbind(1)
     owners = pieces.owners()
-    travelled = length.cumsum(0) - length
+    travelled = length.double().cumsum(0) - length  # of all rays: more than float32 holds
     starts = pieces.first[:-1].clamp_max(max(len(length) - 1, 0))
     travelled = travelled - travelled[starts][owners] if len(length) else travelled
+    travelled = travelled.to(length)
     offset = torch.full_like(length, 0.5) if jitter is None else jitter.to(length)[owners]
     shift = (offset - travelled / step).detach()
     found = lattice_points(origins, directions, grid, step, shift - shift.floor(), 0.0, length)
@@ -98,11 +95,23 @@ def _bent(pieces: Pieces, grid: RenderGrid, step: float, jitter: torch.Tensor | 
 
 
 def spread(samples: Samples, step: float) -> torch.Tensor:
-    """Sum over the rays of sum_ij w_i w_j |s_i - s_j| + 1/3 sum_i w_i^2 step."""
-    w, s = samples.weights, samples.s
-    same = samples.ray_indices[:, None] == samples.ray_indices
-    pairs = w[:, None] * w * (s[:, None] - s).abs()
-    return torch.where(same, pairs, 0).sum() + step / 3 * w.square().sum()
+    """Sum over the rays of sum_ij w_i w_j |s_i - s_j| + 1/3 sum_i w_i^2 step.
+
+    In order of s the first is 2 sum_i w_i (s_i sum_{j<i} w_j - sum_{j<i} w_j s_j).
+    """
+    w, s, rays = samples.weights, samples.s, samples.ray_indices
+    n_rays = int(rays.max()) + 1 if len(rays) else 0
+    pairs = 2 * w * (s * _before(w, rays, n_rays) - _before(w * s, rays, n_rays))
+    return pairs.sum() + step / 3 * w.square().sum()
+
+
+def _before(values: torch.Tensor, rays: torch.Tensor, n_rays: int) -> torch.Tensor:
+    """Sums of the `values` [S] of a ray that lie before each, where `rays` [S] ascend."""
+    counts = torch.bincount(rays, minlength=n_rays)
+    place = torch.arange(len(rays), device=rays.device) - (counts.cumsum(0) - counts)[rays]
+    longest = int(counts.max()) if len(rays) else 0
+    padded = values.new_zeros(n_rays, longest).index_put((rays, place), values)
+    return (padded.cumsum(1) - padded)[rays, place]
 
 
 def unpack(mlp: torch.Tensor, widths: Sequence[int]) -> tuple[list[torch.Tensor], ...]:

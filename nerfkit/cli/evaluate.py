@@ -29,13 +29,11 @@ def evaluate(
         sr: render so many times smaller and refine (needs `nerfkit sr train RUN`).
     """
     from nerfkit import files
-    from nerfkit.device import CPU
     from nerfkit.evaluate import evaluate as measure
     from nerfkit.evaluate import print_table
     from nerfkit.run import Run
 
-    # rays have gradients on the CPU alone
-    loaded = Run.load(run, CPU) if align else Run.load(run)
+    loaded = Run.load(run)
     if sr is not None:
         from nerfkit.postprocess.scene.refined import RefinedRun
 

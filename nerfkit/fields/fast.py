@@ -86,9 +86,7 @@ class FieldShape:
 
     @property
     def fits_gpu(self) -> bool:
-        """Whether the kernels of a GPU take the network, and rays that stay straight."""
-        if self.unbounded is not None:
-            return False
+        """Whether the kernels of a GPU take the network."""
         return len(self.hidden) <= GPU_LAYERS and max(self.hidden, default=0) <= GPU_UNITS
 
     @property
@@ -237,7 +235,7 @@ class FastField:
         Asked of the nodes a level or more above the leaves, which are met in fewer steps.
         """
         if self.shape.unbounded is not None:  # they all end somewhere
-            return torch.ones(len(origins), dtype=torch.bool)
+            return torch.ones(len(origins), dtype=torch.bool, device=origins.device)
         path = self.path(origins, directions)
         return first_hit(*path[:2], self._nodes, self._nodes.voxel / 2) < math.inf
 

@@ -55,12 +55,13 @@ class Unbounded:
         """World points of places [N, 3] in the cube."""
         most, axis = places.abs().max(dim=1, keepdim=True)
         distance = 1 / (2 - most).clamp_min(FARTHEST)
-        outer = torch.where(torch.arange(3) == axis, places.sign() * distance, places * distance)
+        here = torch.arange(3, device=places.device) == axis
+        outer = torch.where(here, places.sign() * distance, places * distance)
         x = torch.where(most <= 1, places, outer)
-        return x * self.half + torch.tensor(self.center)
+        return x * self.half + places.new_tensor(self.center)
 
     def inner(self, octree: Octree) -> Octree:
         """The leaves of the part that keeps its shape, in the world."""
         kept = octree.keep((octree.centers().abs() < 1).all(1))
-        low = torch.tensor(self.center) - SIZE / 2 * self.half
+        low = octree.box_min.new_tensor(self.center) - SIZE / 2 * self.half
         return Octree(low, SIZE * self.half, kept.depth, kept.codes)

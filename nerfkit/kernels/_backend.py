@@ -59,14 +59,11 @@ def has(op: str, backend: str, device: torch.device = CPU) -> bool:
     return missing(op, backend, device) is None
 
 
-def choose(
-    op: str, tensor: torch.Tensor, backend: str | None = None, without: str | None = None
-) -> str:
+def choose(op: str, tensor: torch.Tensor, backend: str | None = None) -> str:
     """The backend to run `op` with on `tensor`'s device.
 
-    `without` names what is asked for that the `gpu` kernel of `op` lacks. `gpu` takes CUDA tensors;
-    CPU tensors too where TRITON_INTERPRET=1 was set before Triton was imported, which is for tests:
-    it is very slow.
+    `gpu` takes CUDA tensors; CPU tensors too where TRITON_INTERPRET=1 was set before Triton was
+    imported, which is for tests: it is very slow.
 
     Raises:
         ValueError: `backend` (or NERFKIT_BACKEND) is unknown or cannot run here.
@@ -75,21 +72,17 @@ def choose(
     if wanted:
         if wanted not in BACKENDS:
             raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {wanted!r}")
-        why = missing(op, wanted, tensor.device) or _lacking(op, wanted, without)
+        why = missing(op, wanted, tensor.device)
         if why:
             raise ValueError(f"backend {wanted!r} of {op} cannot run here: {why}")
         return wanted
     natural = "gpu" if tensor.is_cuda else "cpu"
-    why = missing(op, natural, tensor.device) or _lacking(op, natural, without)
+    why = missing(op, natural, tensor.device)
     if why is None:
         return natural
     everything = natural == "cpu" and not _native.available()
     _announce("all kernels of nerfkit run" if everything else f"nerfkit.kernels.{op} runs", why)
     return "reference"
-
-
-def _lacking(op: str, backend: str, without: str | None) -> str | None:
-    return f"{op} has no {without} on a GPU" if without and backend == "gpu" else None
 
 
 def ops() -> list[str]:

@@ -79,7 +79,9 @@ class FastLearner:
         finest = finest_depth(config, octree, optimiser.field.shape, cameras)
         self.finest = max(octree.depth, finest)
         self.exposure = Exposure(len(cameras), optimiser.field.device)
-        self.poses = Poses(len(cameras), _reach(cameras)) if config.refine_poses else None
+        self.poses = None
+        if config.refine_poses:
+            self.poses = Poses(len(cameras), _reach(cameras), optimiser.field.device)
         self.warned_empty = False
         self.figures = LateFigures()
 
@@ -87,9 +89,6 @@ class FastLearner:
     def devices(config: FitConfig) -> tuple[str, ...]:
         units = config.hidden_units
         fits = len(units) <= GPU_LAYERS and max(units, default=0) <= GPU_UNITS
-        # what the kernels of a GPU leave out
-        rich = config.refine_poses or config.weight_spread or config.depth_weight
-        fits = fits and config.scene != "unbounded" and not rich
         return ("cpu", "cuda") if fits else ("cpu",)
 
     @classmethod
@@ -161,7 +160,7 @@ class FastLearner:
             float(memory["samples_per_ray"]),
         )
         if config.refine_poses:
-            learner.poses = Poses.of_memory(memory["poses"], len(cameras))
+            learner.poses = Poses.of_memory(memory["poses"], len(cameras), field.device)
         if "exposure" in memory:
             learner.exposure.recall(memory["exposure"])
         return learner

@@ -115,7 +115,8 @@ class _Fit:
             self.state = checkpoint.State()
             team.from_leader(lambda: self._write_config(dataset, scene))
         if config.depth_weight and not config.ndc:
-            self.pixels.anchors = anchors_of(dataset, train)
+            anchors = anchors_of(dataset, train)
+            self.pixels.anchors = None if anchors is None else anchors.to(place)
         self.pixels.keep_hit(self.field.hits, team)
         self.budget = Budget(
             started, config.budget_minutes(), config.steps, self.state.elapsed, self.state.progress

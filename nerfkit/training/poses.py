@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.cameras import Cameras
+from nerfkit.device import CPU
 from nerfkit.errors import NerfkitError
 from nerfkit.fields.fast import RENDER_STEP, FastField
 from nerfkit.kernels.fused_render import fit_rays
@@ -36,11 +37,12 @@ class Poses:
         turns, shifts: [N, 3, 3] and [N, 3].
     """
 
-    def __init__(self, n_views: int, reach: float) -> None:
+    def __init__(self, n_views: int, reach: float, device: torch.device = CPU) -> None:
         """`reach`: how far cameras are from what they look at; the unit of shifts."""
         self.reach = reach
-        self.turns, self.shifts = torch.eye(3).repeat(n_views, 1, 1), torch.zeros(n_views, 3)
-        self._mean, self._square = torch.zeros(n_views, 6), torch.zeros(n_views, 6)
+        self.turns = torch.eye(3, device=device).repeat(n_views, 1, 1)
+        self.shifts = torch.zeros(n_views, 3, device=device)
+        self._mean, self._square = (torch.zeros(n_views, 6, device=device) for _ in range(2))
         self._steps = 0
 
     def corrected(self, views: Tensor, origins: Tensor, directions: Tensor) -> list[Tensor]:
@@ -82,13 +84,13 @@ class Poses:
     def hold_mean(self) -> None:
         """Take out what all cameras have in common: the scene as a whole stays where it is."""
         self.shifts -= self.shifts.mean(0)
-        left, _, right = torch.linalg.svd(self.turns.mean(0))
+        left, _, right = torch.linalg.svd(self.turns.mean(0).cpu())  # of one small matrix
         if float(torch.linalg.det(left @ right)) > 0:
-            self.turns = (left @ right).T @ self.turns
+            self.turns = (left @ right).T.to(self.turns.device) @ self.turns
 
     def cameras(self, given: Cameras) -> Cameras:
         """The N cameras, corrected."""
-        turns, shifts = self.turns.double(), self.shifts.double()
+        turns, shifts = self.turns.cpu().double(), self.shifts.cpu().double()
         c2w = torch.cat([turns @ given.c2w[:, :, :3], given.c2w[:, :, 3:] + shifts[:, :, None]], 2)
         shutter = None if given.shutter is None else given.shutter.moved(turns, shifts)
         return dataclasses.replace(given, c2w=c2w, shutter=shutter)
@@ -98,10 +100,11 @@ class Poses:
         return {"turns": self.turns.tolist(), "shifts": self.shifts.tolist(), "reach": self.reach}
 
     @staticmethod
-    def of_memory(values: dict[str, Any], n_views: int) -> Poses:
+    def of_memory(values: dict[str, Any], n_views: int, device: torch.device = CPU) -> Poses:
         """What `memory` gave; the moments begin anew."""
-        poses = Poses(n_views, float(values["reach"]))
-        poses.turns, poses.shifts = torch.tensor(values["turns"]), torch.tensor(values["shifts"])
+        poses = Poses(n_views, float(values["reach"]), device)
+        poses.turns = torch.tensor(values["turns"], device=device)
+        poses.shifts = torch.tensor(values["shifts"], device=device)
         sizes = poses.turns.shape, poses.shifts.shape
         finite = bool(poses.turns.isfinite().all()) and bool(poses.shifts.isfinite().all())
         if sizes != ((n_views, 3, 3), (n_views, 3)) or not finite:
@@ -121,26 +124,26 @@ class Aligner:
         self.field = field
         self._scratch = {
             "grad_density": torch.zeros_like(field.summed),
-            "grad_features": torch.zeros_like(field.features),
+            "grad_features": torch.zeros_like(field.features, dtype=torch.float32),
             "grad_mlp": torch.zeros_like(field.network),
-            "features_touched": torch.zeros(len(field.summed), dtype=torch.uint8),
+            "features_touched": torch.zeros_like(field.summed, dtype=torch.uint8),
         }
 
     def align(self, camera: Cameras, image: Tensor, background: Tensor) -> Cameras:
         """The camera (a `Cameras` of length one), moved to where the image [H, W, 3] fits best."""
-        octree = self.field.octree
-        center = octree.box_min + octree.size / 2
+        octree, device = self.field.octree, self.field.device
+        center = octree.box_min.cpu() + octree.size / 2
         if self.field.shape.unbounded is not None:
             center = torch.tensor(self.field.shape.unbounded.center)
-        poses = Poses(1, float((camera.c2w[0, :, 3].float() - center).norm()))
-        generator = torch.Generator().manual_seed(0)
+        poses = Poses(1, float((camera.c2w[0, :, 3].float() - center).norm()), device)
+        generator = torch.Generator().manual_seed(0)  # the same pixels on all devices
         width = image.shape[1]
-        flat = image.reshape(-1, 3)
+        flat, background = image.reshape(-1, 3).to(device), background.to(device)
         for number in range(ALIGN_STEPS):
-            chosen = torch.randint(len(flat), (ALIGN_RAYS,), generator=generator)
+            chosen = torch.randint(len(flat), (ALIGN_RAYS,), generator=generator).to(device)
             pixels = torch.stack([chosen % width, chosen // width], 1) + 0.5
-            given = camera.rays(torch.zeros(1, dtype=torch.int64), pixels)
-            views = torch.zeros(ALIGN_RAYS, dtype=torch.int64)
+            views = torch.zeros(ALIGN_RAYS, dtype=torch.int64, device=device)
+            given = camera.rays(views[:1], pixels)
             rays = poses.corrected(views, given.origins, given.directions)
             gradient = self._gradient(*rays, flat[chosen], background)
             rate = ALIGN_RATES[0] * (ALIGN_RATES[1] / ALIGN_RATES[0]) ** (number / ALIGN_STEPS)

@@ -31,6 +31,10 @@ class Anchors(NamedTuple):
     y: Tensor  # [A] int64, row
     depths: Tensor  # [A]
 
+    def to(self, device: torch.device) -> Anchors:
+        """The same on another device."""
+        return Anchors(*(column.to(device) for column in self))
+
 
 def reliable(points: Tensor | None, cameras: Cameras) -> Tensor | None:
     """The points [P, 3] that two cameras or more see and that are not alone; None if too few."""

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nerfkit.kernels import _backend, fused_render
+from nerfkit.kernels import _backend
 
 
 class OnCuda:
@@ -38,17 +38,6 @@ def test_an_op_without_a_kernel_says_so(monkeypatch):
     monkeypatch.setattr(_backend, "_announced", set())
     with pytest.warns(UserWarning, match="no_such_op has no gpu kernel"):
         assert _backend.choose("no_such_op", OnCuda) == "reference"
-
-
-def test_what_a_gpu_kernel_lacks_goes_to_the_reference_and_says_so(monkeypatch):
-    monkeypatch.setattr(_backend, "_is_there", lambda module: True)
-    monkeypatch.setattr(_backend, "_announced", set())
-    with pytest.warns(UserWarning, match="fused_render runs the slow .* has no pieces .* on a GPU"):
-        chosen = _backend.choose("fused_render", OnCuda, without=fused_render.GPU_WITHOUT)
-    assert chosen == "reference"
-    with pytest.raises(ValueError, match="fused_render has no pieces"):
-        _backend.choose("fused_render", OnCuda, "gpu", fused_render.GPU_WITHOUT)
-    assert _backend.choose("fused_render", OnCuda) == "gpu"
 
 
 def test_backends_take_tensors_of_their_own_device(monkeypatch):

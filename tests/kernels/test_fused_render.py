@@ -10,7 +10,7 @@ from voxel_scene import SIZE, layout, network, rays_around, shell, vertex_values
 from nerfkit.kernels import _native
 from nerfkit.kernels.encodings.reference import spherical_harmonics
 from nerfkit.kernels.fused_render import Rendered, fit_rays, render_rays
-from nerfkit.kernels.fused_render.reference import trace, unpack
+from nerfkit.kernels.fused_render.reference import spread, trace, unpack
 from nerfkit.kernels.ray_pieces import Pieces, ray_pieces
 from nerfkit.kernels.voxel_features.reference import interpolate
 
@@ -326,6 +326,19 @@ def test_bent_rays_and_the_spread_of_weights_match_the_reference():
             error = (got[name] - want[name]).norm() / want[name].norm()
             assert error < 0.02, name
     assert len(bent.rows) > 1.5 * len(scene.origins)
+
+
+def test_spread_is_that_of_all_pairs():
+    scene = Scene(30)
+    rays = (x.double() for x in (scene.origins, scene.directions))
+    settings = {k: v for k, v in scene.sampling.items() if k != "weight_min"}
+    found = trace(*rays, scene.grid, scene.tensors["density"].double(), **settings)
+    w, s, owners = found.weights, found.s, found.ray_indices
+    same = owners[:, None] == owners
+    pairs = torch.where(same, w[:, None] * w * (s[:, None] - s).abs(), 0).sum()
+    want = pairs + SAMPLING["step"] / 3 * w.square().sum()
+    assert_close("spread", spread(found, SAMPLING["step"]), want, rel=1e-12, abs=1e-12)  # 3e-15
+    assert pairs > 0.5
 
 
 @pytest.mark.parametrize("bent", [False, True])

@@ -39,3 +39,4 @@ def cases(n_rays: int, depth: int, place: torch.device = CPU) -> Iterator[Case]:
     yield from pictures.cases(n_rays, place)
     yield from voxels.baked(subject, few)
     yield from fused.cases(subject, max(1, n_rays // 4))
+    yield from fused.bent_cases(subject, max(1, n_rays // 4))

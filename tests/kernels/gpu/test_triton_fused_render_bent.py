@@ -1,4 +1,4 @@
-"""fused_render in Triton: rays in pieces, and what else a fit may ask for, against the reference."""
+"""fused_render in Triton against the reference: rays in pieces, and what else a fit may ask for."""
 
 import pytest
 import torch
@@ -60,16 +60,16 @@ TERMS = {
     "depths_in_pieces": (True, {"depth_weight": 0.4}),
     "rays": (False, {"with_rays": True}),
     "rays_in_pieces": (True, {"with_rays": True}),
-    "all": (False, {"distortion": 0.3, "depth_weight": 0.4, "with_rays": True}),
-    "all_in_pieces": (True, {"distortion": 0.3, "depth_weight": 0.4, "with_rays": True}),
 }
+ALL = {"distortion": 0.3, "depth_weight": 0.4, "with_rays": True}
+FITS = {f"two_hidden_{name}": ("one_level_two_hidden", *terms) for name, terms in TERMS.items()}
+FITS["three_levels_all"] = ("three_levels_one_hidden", False, ALL)
+FITS["three_levels_all_in_pieces"] = ("three_levels_one_hidden", True, ALL)
 
 
-@pytest.mark.parametrize("terms", TERMS.values(), ids=TERMS)
-@pytest.mark.parametrize("shape", list(SHAPES.values())[:2], ids=list(SHAPES)[:2])
-def test_fits_match_the_reference(shape, terms):
-    in_pieces, terms = terms
-    scene = bent(shape) if in_pieces else Scene(*shape)
+@pytest.mark.parametrize(("shape", "in_pieces", "terms"), FITS.values(), ids=FITS)
+def test_fits_match_the_reference(shape, in_pieces, terms):
+    scene = bent(SHAPES[shape]) if in_pieces else Scene(*SHAPES[shape])
     if "depth_weight" in terms:
         terms = {**terms, "depths": depths_of(scene)}
     want, want_fitted = scene.fit(None, **terms)
