@@ -65,7 +65,8 @@ def render_rays(*args, launches: tuple[Launch, Launch] | None = None, **settings
     """Same function as the reference; float32, features in 16 bits if given so."""
     scene = Scene(*args, **settings)
     watched = [scene.tensors[name] for name in ("backgrounds", "density", "features", "mlp")]
-    return Rendered(*_RenderRays.apply(*watched, scene, launches or usual(scene.widths)))
+    launches = launches or usual(scene.widths, rich=scene.n_pieces is not None)
+    return Rendered(*_RenderRays.apply(*watched, scene, launches))
 
 
 def fit_rays(
@@ -94,7 +95,8 @@ def fit_rays(
         raise ValueError(f"`targets` must be float32 on backend 'gpu', got {targets.dtype}")
     with torch.no_grad():
         scene = Scene(origins, directions, *field, **settings)
-        launches = launches or usual(scene.widths)
+        further = distortion != 0.0 or depths is not None or grad_rays is not None
+        launches = launches or usual(scene.widths, rich=further or scene.n_pieces is not None)
         pixels = scene.forward(
             *(scene.field(), True, launches[0]),
             world=depths is not None,
@@ -165,7 +167,7 @@ def _configuration(name, kernel, launch, features, hidden, stack=0, bands=3, **c
 # Bytes of stack a thread, used once a round and never in an inner loop, by hidden layers: of the
 # forward, and of the backward on sm_80, where operands of products take registers.
 _STACK = {1: (0, 160), 2: (96, 1024)}
-_RICH_STACK = {1: (256, 1024), 2: (512, 2048)}
+_RICH_STACK = {1: (0, 384), 2: (128, 1536)}  # of more than straight rays and their colours
 _PLAIN_FORWARD = dict.fromkeys(("PIECES", "WORLD", "MOMENTS"), False)
 _PLAIN_BACKWARD = dict.fromkeys(("PIECES", "SPREAD", "DEPTH", "RAYS"), False)
 
@@ -174,7 +176,9 @@ def _configurations() -> list[Configuration]:
     found = []
     for hidden in ((64,), (64, 64)):
         units = " ".join(map(str, hidden))
-        forward, backward = usual((25, *hidden, 3))
+        widths = (25, *hidden, 3)
+        forward, backward = usual(widths)
+        rich = usual(widths, rich=True)[1]
 
         def frame(name, features, stack, forward=forward, hidden=hidden, **options):
             options = {**_PLAIN_FORWARD, **options, "stack": stack[len(hidden)][0]}
@@ -191,15 +195,14 @@ def _configurations() -> list[Configuration]:
         frame(f"frame {units}", "*fp16", _STACK, **still)
         frame(f"fit {units}", "*fp32", _STACK, **fit)
         gradient(f"gradient {units}", _STACK)
-        # an unbounded scene, with its default spread; and all that can be asked for
-        bent = {"PIECES": True}
-        frame(f"frame in pieces {units}", "*fp16", _RICH_STACK, WORLD=True, **bent, **still)
-        frame(f"fit in pieces {units}", "*fp32", _RICH_STACK, **bent, **fit)
-        gradient(f"gradient in pieces {units}", _RICH_STACK, **bent, SPREAD=True)
-        gradient(f"gradient of rays {units}", _RICH_STACK, RAYS=True)
-        everything = {"PIECES": True, "SPREAD": True, "DEPTH": True, "RAYS": True}
+        bent, everything = {"PIECES": True}, dict.fromkeys(_PLAIN_BACKWARD, True)
         frame(f"fit of all {units}", "*fp32", _RICH_STACK, WORLD=True, MOMENTS=True, **bent, **fit)
-        gradient(f"gradient of all {units}", _RICH_STACK, **everything)
+        gradient(f"gradient of all {units}", _RICH_STACK, rich, **everything)
+        if len(hidden) == 1:  # an unbounded scene with its spread, and poses of a bounded one
+            frame(f"frame in pieces {units}", "*fp16", _RICH_STACK, WORLD=True, **bent, **still)
+            frame(f"fit in pieces {units}", "*fp32", _RICH_STACK, **bent, **fit)
+            gradient(f"gradient in pieces {units}", _RICH_STACK, rich, **bent, SPREAD=True)
+            gradient(f"gradient of rays {units}", _RICH_STACK, rich, RAYS=True)
     return found
 
 

@@ -53,11 +53,17 @@ class Launch:
 FORWARD = Launch(block=128, inner=4, fill=64, regen=32, warps=8, programs=2, registers=128)
 BACKWARD = Launch(block=64, inner=4, fill=32, regen=16, warps=4, programs=2)
 BACKWARD_DEEP = Launch(block=128, inner=4, fill=64, regen=32, warps=8, programs=1)
+BACKWARD_DEEP_RICH = Launch(block=64, inner=4, fill=32, regen=16, warps=8, programs=1)
 
 
-def launches(widths: Sequence[int]) -> tuple[Launch, Launch]:
-    """Of the forward and of the backward kernel, for a network of these widths."""
-    return FORWARD, BACKWARD if len(widths) < 4 else BACKWARD_DEEP
+def launches(widths: Sequence[int], rich: bool = False) -> tuple[Launch, Launch]:
+    """Of the forward and of the backward kernel, for a network of these widths.
+
+    `rich`: rays are in pieces, or a fit has more than colours.
+    """
+    if len(widths) < 4:
+        return FORWARD, BACKWARD
+    return FORWARD, BACKWARD_DEEP_RICH if rich else BACKWARD_DEEP
 
 
 @functools.lru_cache(maxsize=64)

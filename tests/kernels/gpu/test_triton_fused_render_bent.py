@@ -5,10 +5,14 @@ import torch
 from closeness import assert_close, assert_gradients_close
 from on_device import DEVICE
 from test_fused_render_gpu import SHAPES, SMALL, Scene, random_like
-from voxel_scene import SIZE
+from voxel_scene import SIZE, rays_around, vertex_values
 
+from nerfkit.fields.fast import FastField, FieldShape
+from nerfkit.fields.unbounded import Unbounded
 from nerfkit.kernels.fused_render import Rendered, fit_rays, gpu, render_rays
 from nerfkit.kernels.ray_pieces import Pieces, ray_pieces
+from nerfkit.training.optimiser import Optimiser, Rates
+from nerfkit.training.pixels import Batch
 
 pytest.importorskip("triton")
 
@@ -38,6 +42,7 @@ def depths_of(scene):
     return depths.float()
 
 
+# Worst measured, interpreted: 2.7e-6 and 1.7e-5 (depths, which go to infinity).
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_pixels_and_gradients_of_rays_in_pieces(shape):
     scene = bent(shape)
@@ -67,6 +72,7 @@ FITS["three_levels_all"] = ("three_levels_one_hidden", False, ALL)
 FITS["three_levels_all_in_pieces"] = ("three_levels_one_hidden", True, ALL)
 
 
+# Worst measured, interpreted: 4.8e-6 and 2.5e-6 (both of straight rays), in pieces 1.9e-6, 1.6e-6.
 @pytest.mark.parametrize(("shape", "in_pieces", "terms"), FITS.values(), ids=FITS)
 def test_fits_match_the_reference(shape, in_pieces, terms):
     scene = bent(SHAPES[shape]) if in_pieces else Scene(*SHAPES[shape])
@@ -124,7 +130,7 @@ def test_rays_without_pieces_see_the_background():
     got, got_fitted = scene.fit(SMALL, with_rays=True)
     assert torch.equal(got_fitted.colors[::3].cpu(), scene.tensors["background"][::3])
     assert_close("colors", got_fitted.colors.cpu(), want_fitted.colors, rel=1e-5, abs=1e-5)
-    assert_close("grad_rays", got["grad_rays"].cpu(), want["grad_rays"], rel=2e-5, abs=2e-5)
+    assert_close("grad_rays", got["grad_rays"].cpu(), want["grad_rays"], rel=2e-5, abs=2e-5)  # 2e-6
     scene.pieces = Pieces(scene.pieces.rows[:0], torch.zeros_like(first))
     got, got_fitted = scene.fit(SMALL, with_rays=True)
     assert torch.equal(got_fitted.colors.cpu(), scene.tensors["background"])
@@ -132,7 +138,7 @@ def test_rays_without_pieces_see_the_background():
 
 
 def test_the_public_functions_take_all_of_it(monkeypatch):
-    monkeypatch.setattr(gpu, "usual", lambda widths: (SMALL, SMALL))
+    monkeypatch.setattr(gpu, "usual", lambda *_, **__: (SMALL, SMALL))
     scene = bent((3, (2, 3), (24,), 1))
     tensors = {k: v.to(DEVICE) for k, v in scene.tensors.items()}
     rays, field, settings = scene.arguments(tensors, torch.float32, DEVICE)
@@ -151,3 +157,41 @@ def test_the_public_functions_take_all_of_it(monkeypatch):
         backend="gpu",
     )
     assert_close("colors", fitted.colors, seen.colors, rel=1e-6, abs=1e-6)
+
+
+def test_a_step_of_an_unbounded_fit_is_that_of_the_cpu(monkeypatch):
+    """With depths, the spread and gradients of the cameras' rays."""
+    monkeypatch.setattr(gpu, "usual", lambda *_, **__: (SMALL, SMALL))
+    unbounded = Unbounded((0.1, -0.1, 0.2), 0.8)
+    shape = FieldShape((8,), 2, 3.0, -1.0, 1.0, near=0.1, unbounded=unbounded)
+    octree = unbounded.octree(3)
+    origins, directions = rays_around(24)
+    colors = torch.rand(24, 3, generator=torch.Generator().manual_seed(0))
+    depths = torch.arange(24.0) % 5
+    found = {}
+    for backend in ("cpu", "gpu"):
+        device = torch.device(DEVICE if backend == "gpu" else "cpu")
+        monkeypatch.setenv("NERFKIT_BACKEND", backend)
+        field = FastField.create(shape, octree, [2, 3], torch.Generator().manual_seed(0))
+        field.density.copy_(vertex_values(field.vertices, 1))
+        field = field.to(device)
+        field.sum_levels()
+        optimiser = Optimiser(field)
+        batch = Batch(origins, directions, colors, torch.ones(24, 1), depths=depths)
+        batch = Batch(*(x.to(device) if isinstance(x, torch.Tensor) else x for x in batch))
+        fitted = optimiser.step(
+            *(batch, 0 * batch.colors, depths.to(device) / 5, Rates(0.1, 0.1, 0.1)),
+            *(1, 1e-3, 1e-3),
+            distortion=0.3,
+            depth_weight=0.3,
+            with_rays=True,
+        )
+        assert field.hits(batch.origins, batch.directions).device.type == device.type
+        rendered = field.render(batch.origins, batch.directions, torch.ones(3, device=device))
+        found[backend] = {
+            **{"colors": fitted.colors, "rays": optimiser.ray_gradient},
+            **{"weights": optimiser.leaf_weights(), "rendered": rendered.colors},
+        }
+    for name, want in found["cpu"].items():
+        assert_close(name, found["gpu"][name].cpu(), want, rel=1e-4, abs=1e-4)  # 3e-7, 3e-7
+    assert found["cpu"]["rays"].abs().max() > 1e-3
