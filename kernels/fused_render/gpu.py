@@ -195,14 +195,14 @@ def _configurations() -> list[Configuration]:
         frame(f"frame {units}", "*fp16", _STACK, **still)
         frame(f"fit {units}", "*fp32", _STACK, **fit)
         gradient(f"gradient {units}", _STACK)
+        # an unbounded scene with its spread, poses of a bounded one, and all at once
         bent, everything = {"PIECES": True}, dict.fromkeys(_PLAIN_BACKWARD, True)
+        frame(f"frame in pieces {units}", "*fp16", _RICH_STACK, WORLD=True, **bent, **still)
+        frame(f"fit in pieces {units}", "*fp32", _RICH_STACK, **bent, **fit)
         frame(f"fit of all {units}", "*fp32", _RICH_STACK, WORLD=True, MOMENTS=True, **bent, **fit)
+        gradient(f"gradient in pieces {units}", _RICH_STACK, rich, **bent, SPREAD=True)
+        gradient(f"gradient of rays {units}", _RICH_STACK, rich, RAYS=True)
         gradient(f"gradient of all {units}", _RICH_STACK, rich, **everything)
-        if len(hidden) == 1:  # an unbounded scene with its spread, and poses of a bounded one
-            frame(f"frame in pieces {units}", "*fp16", _RICH_STACK, WORLD=True, **bent, **still)
-            frame(f"fit in pieces {units}", "*fp32", _RICH_STACK, **bent, **fit)
-            gradient(f"gradient in pieces {units}", _RICH_STACK, rich, **bent, SPREAD=True)
-            gradient(f"gradient of rays {units}", _RICH_STACK, rich, RAYS=True)
     return found
 
 

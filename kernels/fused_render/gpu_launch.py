@@ -53,7 +53,7 @@ class Launch:
 FORWARD = Launch(block=128, inner=4, fill=64, regen=32, warps=8, programs=2, registers=128)
 BACKWARD = Launch(block=64, inner=4, fill=32, regen=16, warps=4, programs=2)
 BACKWARD_DEEP = Launch(block=128, inner=4, fill=64, regen=32, warps=8, programs=1)
-BACKWARD_DEEP_RICH = Launch(block=64, inner=4, fill=32, regen=16, warps=8, programs=1)
+BACKWARD_DEEP_RICH = Launch(block=32, inner=4, fill=16, regen=8, warps=4, programs=2)
 
 
 def launches(widths: Sequence[int], rich: bool = False) -> tuple[Launch, Launch]:

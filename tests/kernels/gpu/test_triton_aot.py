@@ -48,7 +48,7 @@ def test_every_configuration_keeps_its_budget(tmp_path):
             wide = any(name.startswith("LDG.E") and ".128" in name for name in names)
             assert wide or not reads, row
     flagship = [row for row in rows if row["op"] == "fused_render"]
-    assert len(flagship) == 28
+    assert len(flagship) == 36
     assert all(any("MMA" in name for name in row["instructions"]) for row in flagship)
     assert "fused_render" in shown[0]
 
