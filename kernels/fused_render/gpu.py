@@ -8,7 +8,7 @@ from nerfkit.kernels.shared.aot import Configuration
 
 from .gpu_backward import backward_kernel
 from .gpu_forward import forward_kernel
-from .gpu_launch import Launch, Scene, network_shape
+from .gpu_launch import Launch, Scene, generation, network_shape
 from .gpu_launch import launches as usual
 from .reference import Fitted, Rendered
 
@@ -65,7 +65,8 @@ def render_rays(*args, launches: tuple[Launch, Launch] | None = None, **settings
     """Same function as the reference; float32, features in 16 bits if given so."""
     scene = Scene(*args, **settings)
     watched = [scene.tensors[name] for name in ("backgrounds", "density", "features", "mlp")]
-    launches = launches or usual(scene.widths, rich=scene.n_pieces is not None)
+    rich = scene.n_pieces is not None
+    launches = launches or usual(scene.widths, rich, generation(scene.device))
     return Rendered(*_RenderRays.apply(*watched, scene, launches))
 
 
@@ -95,8 +96,9 @@ def fit_rays(
         raise ValueError(f"`targets` must be float32 on backend 'gpu', got {targets.dtype}")
     with torch.no_grad():
         scene = Scene(origins, directions, *field, **settings)
-        further = distortion != 0.0 or depths is not None or grad_rays is not None
-        launches = launches or usual(scene.widths, rich=further or scene.n_pieces is not None)
+        rich = distortion != 0.0 or depths is not None or grad_rays is not None
+        rich = rich or scene.n_pieces is not None
+        launches = launches or usual(scene.widths, rich, generation(scene.device))
         pixels = scene.forward(
             *(scene.field(), True, launches[0]),
             world=depths is not None,
@@ -145,7 +147,7 @@ def _signature(kernel, constants: dict, features: str) -> str:
     return " ".join(types)
 
 
-def _configuration(name, kernel, launch, features, hidden, stack=0, bands=3, **constants):
+def _configuration(name, kernel, launch, features, hidden, stack=0, bands=3, archs=(), **constants):
     constants |= {
         **network_shape((16 + bands**2, *hidden, 3), bands),
         **{"DTYPE": tl.float16, "BLOCK": launch.block, "INNER": launch.inner},
@@ -161,48 +163,66 @@ def _configuration(name, kernel, launch, features, hidden, stack=0, bands=3, **c
         max_stack=stack,
         wanted=(matrix, wide),
         maxnreg=launch.registers,
+        archs=archs,
     )
 
 
 # Bytes of stack a thread, used once a round and never in an inner loop, by hidden layers: of the
-# forward, and of the backward on sm_80, where operands of products take registers.
+# forward, and of the backward on sm_80, where operands of products take registers. The second are
+# those of more than straight rays and their colours.
 _STACK = {1: (0, 160), 2: (96, 1024)}
-_RICH_STACK = {1: (0, 384), 2: (128, 1536)}  # of more than straight rays and their colours
-_PLAIN_FORWARD = dict.fromkeys(("PIECES", "WORLD", "MOMENTS"), False)
-_PLAIN_BACKWARD = dict.fromkeys(("PIECES", "SPREAD", "DEPTH", "RAYS"), False)
+_RICH_STACK = {1: (0, 384), 2: (96, 1280)}
+_ARCHS = (80, 90)
 
 
 def _configurations() -> list[Configuration]:
     found = []
     for hidden in ((64,), (64, 64)):
-        units = " ".join(map(str, hidden))
-        widths = (25, *hidden, 3)
-        forward, backward = usual(widths)
-        rich = usual(widths, rich=True)[1]
+        for rich in (False, True):
+            found += _forwards(hidden, rich)
+            found += _backwards(hidden, rich)
+    return found
 
-        def frame(name, features, stack, forward=forward, hidden=hidden, **options):
-            options = {**_PLAIN_FORWARD, **options, "stack": stack[len(hidden)][0]}
-            found.append(_configuration(name, forward_kernel, forward, features, hidden, **options))
 
-        def gradient(name, stack, backward=backward, hidden=hidden, **options):
-            options = {**_PLAIN_BACKWARD, **options, "stack": stack[len(hidden)][1]}
-            options |= {"HAS_JITTER": True, "FIT": True, "HAS_MAX": True}
-            found.append(
-                _configuration(name, backward_kernel, backward, "*fp32", hidden, **options)
-            )
+def _forwards(hidden: tuple[int, ...], rich: bool) -> list[Configuration]:
+    launch = usual((25, *hidden, 3))[0]
+    frame = {"features": "*fp16", "HAS_JITTER": False, "SAVE": False}
+    fit = {"features": "*fp32", "HAS_JITTER": True, "SAVE": True}
+    plain = dict.fromkeys(("PIECES", "WORLD", "MOMENTS"), False)
+    bent = {**plain, "PIECES": True}
+    variants = {"frame": {**frame, **plain}, "fit": {**fit, **plain}}
+    if rich:
+        variants = {
+            "frame in pieces": {**frame, **bent, "WORLD": True},
+            "fit in pieces": {**fit, **bent},
+            "fit of all": {**fit, **dict.fromkeys(plain, True)},
+        }
+    stack = (_RICH_STACK if rich else _STACK)[len(hidden)][0]
+    common = {"kernel": forward_kernel, "launch": launch, "hidden": hidden, "stack": stack}
+    units = " ".join(map(str, hidden))
+    return [_configuration(f"{name} {units}", **common, **v) for name, v in variants.items()]
 
-        still, fit = {"HAS_JITTER": False, "SAVE": False}, {"HAS_JITTER": True, "SAVE": True}
-        frame(f"frame {units}", "*fp16", _STACK, **still)
-        frame(f"fit {units}", "*fp32", _STACK, **fit)
-        gradient(f"gradient {units}", _STACK)
-        # an unbounded scene with its spread, poses of a bounded one, and all at once
-        bent, everything = {"PIECES": True}, dict.fromkeys(_PLAIN_BACKWARD, True)
-        frame(f"frame in pieces {units}", "*fp16", _RICH_STACK, WORLD=True, **bent, **still)
-        frame(f"fit in pieces {units}", "*fp32", _RICH_STACK, **bent, **fit)
-        frame(f"fit of all {units}", "*fp32", _RICH_STACK, WORLD=True, MOMENTS=True, **bent, **fit)
-        gradient(f"gradient in pieces {units}", _RICH_STACK, rich, **bent, SPREAD=True)
-        gradient(f"gradient of rays {units}", _RICH_STACK, rich, RAYS=True)
-        gradient(f"gradient of all {units}", _RICH_STACK, rich, **everything)
+
+def _backwards(hidden: tuple[int, ...], rich: bool) -> list[Configuration]:
+    plain = dict.fromkeys(("PIECES", "SPREAD", "DEPTH", "RAYS"), False)
+    variants = {"gradient": plain}
+    if rich:  # an unbounded scene, poses of a bounded one, and all at once
+        variants = {
+            "gradient in pieces": {**plain, "PIECES": True, "SPREAD": True},
+            "gradient of rays": {**plain, "RAYS": True},
+            "gradient of all": dict.fromkeys(plain, True),
+        }
+    stack = (_RICH_STACK if rich else _STACK)[len(hidden)][1]
+    common = {"kernel": backward_kernel, "hidden": hidden, "stack": stack, "features": "*fp32"}
+    common |= {"HAS_JITTER": True, "FIT": True, "HAS_MAX": True}
+    units, found = " ".join(map(str, hidden)), []
+    of_arch = {arch: usual((25, *hidden, 3), rich, arch // 10)[1] for arch in _ARCHS}
+    for launch in dict.fromkeys(of_arch.values()):
+        archs = tuple(arch for arch in _ARCHS if of_arch[arch] == launch)
+        # one launch for all of them is that of other cards too
+        common |= {"launch": launch, "archs": () if archs == _ARCHS else archs}
+        for name, options in variants.items():
+            found.append(_configuration(f"{name} {units}", **common, **options))
     return found
 
 

@@ -53,17 +53,25 @@ class Launch:
 FORWARD = Launch(block=128, inner=4, fill=64, regen=32, warps=8, programs=2, registers=128)
 BACKWARD = Launch(block=64, inner=4, fill=32, regen=16, warps=4, programs=2)
 BACKWARD_DEEP = Launch(block=128, inner=4, fill=64, regen=32, warps=8, programs=1)
-BACKWARD_DEEP_RICH = Launch(block=32, inner=4, fill=16, regen=8, warps=4, programs=2)
+BACKWARD_RICH = Launch(block=64, inner=4, fill=32, regen=16, warps=8, programs=1)
+BACKWARD_RICH_80 = Launch(block=32, inner=4, fill=16, regen=8, warps=4, programs=2)
 
 
-def launches(widths: Sequence[int], rich: bool = False) -> tuple[Launch, Launch]:
+def launches(
+    widths: Sequence[int], rich: bool = False, generation: int = 9
+) -> tuple[Launch, Launch]:
     """Of the forward and of the backward kernel, for a network of these widths.
 
-    `rich`: rays are in pieces, or a fit has more than colours.
+    Args:
+        rich: rays are in pieces, or a fit has more than colours.
+        generation: of the card, the first number of its compute capability; products of 64 rows
+            are right for those from 9 on.
     """
     if len(widths) < 4:
         return FORWARD, BACKWARD
-    return FORWARD, BACKWARD_DEEP_RICH if rich else BACKWARD_DEEP
+    if rich:
+        return FORWARD, BACKWARD_RICH if generation >= 9 else BACKWARD_RICH_80
+    return FORWARD, BACKWARD_DEEP
 
 
 @functools.lru_cache(maxsize=64)
@@ -82,6 +90,12 @@ def _processors(device: torch.device) -> int:
     if device.type != "cuda":
         return 1  # the interpreter runs programs one after the other
     return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+@functools.lru_cache(maxsize=8)
+def generation(device: torch.device) -> int:
+    """As `launches` takes it."""
+    return torch.cuda.get_device_capability(device)[0] if device.type == "cuda" else 9
 
 
 def network_shape(widths: Sequence[int], bands: int) -> dict[str, int]:
