@@ -41,7 +41,7 @@ COMMANDS = {
     ),
     "bench": (
         "nerfkit.cli.bench:bench",
-        "speed of every kernel, of a fit and of a frame, against the reference and the machine",
+        "speed of kernels, fits, frames and more, beside the machine's limits; comparisons",
     ),
     "info": ("nerfkit.cli.info:info", "versions, devices and the active backend of every op"),
 }

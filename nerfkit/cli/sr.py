@@ -81,9 +81,15 @@ def _train(options: Train) -> None:
     given = {name: value for name, value in given.items() if value is not None}
     wanted = RefinerConfig if options.run is not None else TrainConfig
     names = {f.name for f in dataclasses.fields(wanted)}
+    if options.run is not None and options.data:
+        raise NerfkitError("RUN and --data: give one of them")
+    for option in dataclasses.fields(options):
+        used = option.name in names or option.name == "run"
+        if not used and getattr(options, option.name) != option.default:
+            what = "images alone" if options.run is not None else "a RUN alone"
+            flag = option.name.replace("_", "-")
+            raise NerfkitError(f"--{flag}: is an option for training on {what}; leave it out")
     if options.run is not None:
-        if options.data:
-            raise NerfkitError("RUN and --data: give one of them")
         written = train_refiner(
             options.run, RefinerConfig(**{k: v for k, v in given.items() if k in names})
         )

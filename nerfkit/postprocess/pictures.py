@@ -44,6 +44,7 @@ def read_picture(path: Path) -> Picture:
     Raises:
         NerfkitError: absent, broken, or of a kind we do not read.
     """
+    path = Path(path)
     try:
         with Image.open(path) as image:
             deep = read_deep(path, image)

@@ -126,5 +126,9 @@ def test_command_offers_every_setting():
 def test_command_wants_a_run_or_images(tmp_path, capsys):
     assert cli.main(["sr", "train"]) == 2
     assert "give a RUN, or --data" in capsys.readouterr().err
+    assert cli.main(["sr", "train", str(tmp_path), "--noise", "1", "2"]) == 2
+    assert "--noise: is an option for training on images alone" in capsys.readouterr().err
+    assert cli.main(["sr", "train", "--data", "d", "-o", "o", "--temporal", "1"]) == 2
+    assert "--temporal: is an option for training on a RUN alone" in capsys.readouterr().err
     assert cli.main(["sr", "train", str(tmp_path), "--data", str(tmp_path)]) == 2
     assert "RUN and --data" in capsys.readouterr().err
