@@ -25,7 +25,7 @@ def coarse_samples(rays: Rays, n: int, *, spacing: float, where: Tensor | None =
     else:
         t = torch.zeros_like(s)
     counts = torch.where(lengths > 0, counts, 0).int()[:, 0]
-    return Coarse(s, edges, t, _in_world(rays.depth, t), counts)
+    return Coarse(s, edges, t, in_world(rays.depth, t), counts)
 
 
 def next_samples(
@@ -79,7 +79,7 @@ def union_samples(rays: Rays, coarse: Coarse, march: March, drawn: Tensor) -> Sa
     return Samples(
         _points(rays, ray_indices, t),
         ray_indices,
-        _in_world(depth, t[:, None])[:, 0],
+        in_world(depth, t[:, None])[:, 0],
         steps.view(-1)[places],
         torch.stack([counts.cumsum(0) - counts, counts], 1),
     )
@@ -97,7 +97,8 @@ def _points(rays: Rays, ray_indices: Tensor, t: Tensor) -> Tensor:
     return (points - rays.center) * rays.scale
 
 
-def _in_world(depth: Tensor | None, t: Tensor) -> Tensor:
+def in_world(depth: Tensor | None, t: Tensor) -> Tensor:
+    """Distances in the world [R, N] at t [R, N]; see `Rays.depth`."""
     if depth is None:
         return t
     start, z, slope, whole = depth[:, :, None].unbind(1)

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from nerfkit.cameras import Cameras
 from nerfkit.errors import NerfkitError
+from nerfkit.kernels.nerf_samples.reference import in_world
 from nerfkit.octree import Octree
 
 MARGIN = 1.02
@@ -51,11 +52,7 @@ class Path(NamedTuple):
 
     def world(self, u: Tensor) -> Tensor:
         """t [R, N] at u [R, N]."""
-        if self.depth is None:
-            return u
-        start, z, slope, whole = self.depth[:, :, None].unbind(1)
-        part = (u / whole).clamp_max(1 - 1e-4)
-        return start + part * z / (slope * (1 - part))
+        return in_world(self.depth, u)
 
 
 @dataclass(frozen=True)
