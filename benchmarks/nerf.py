@@ -62,7 +62,7 @@ class Counted:
     """A field that counts what its networks are asked."""
 
     def __init__(self, field: NerfField) -> None:
-        self.field, self.n_samples = field, 0
+        self.field, self.device, self.n_samples = field, field.device, 0
 
     def render(
         self, origins: torch.Tensor, directions: torch.Tensor, background: torch.Tensor
