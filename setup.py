@@ -141,6 +141,7 @@ setup(
             "pytest>=8",
             "hypothesis>=6.100",
             "pytest-benchmark>=4",
+            "pytest-xdist>=3.5",
             "ruff>=0.6",
             "setuptools>=77",
         ],

@@ -4,9 +4,15 @@
 forgets to write fails its test instead of passing by luck. `tests/kernels` always runs under it.
 
 Without a CUDA device the Triton kernels are tested in Triton's interpreter, on CPU tensors.
+
+With `-n auto` each core has a worker, so each worker computes with one thread: threads that wait by
+spinning would take the cores of the other workers.
 """
 
 import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["NERFKIT_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"  # before torch loads OpenMP
 
 import pytest
 import torch

@@ -27,7 +27,8 @@ SECONDS = 20.0
 MEMORY = 2 << 30
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CHANGES = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "shutil.rmtree", "os.truncate")
-SYSTEM = tuple({sys.prefix, sys.base_prefix, "/usr", "/lib", "/proc", "/sys", "/dev", "/etc/ld"})
+PYTHON = {os.path.realpath(folder) for folder in (*sys.path, sys.prefix, sys.base_prefix) if folder}
+SYSTEM = (*PYTHON, "/usr", "/lib", "/proc", "/sys", "/dev", "/etc/ld")
 
 
 class Hang(BaseException):
