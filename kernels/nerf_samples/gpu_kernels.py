@@ -148,6 +148,15 @@ def count_kernel(
 
 
 @triton.jit
+def _store_sample(at, ray, there, t, step, depth, ray_indices, distances, steps):
+    tl.store(ray_indices + at, ray + tl.zeros_like(at), mask=there)
+    tl.store(steps + at, step, mask=there)
+    if depth is not None:
+        t = _in_world(t, ray, there, depth)
+    tl.store(distances + at, t, mask=there)
+
+
+@triton.jit
 def union_kernel(
     s,
     edges,
@@ -203,11 +212,7 @@ def union_kernel(
     at = start + k + smaller
     distance = tl.load(t + ray * n + k, mask=mine, other=0.0)
     store_points(points, at, distance, ray, mine, origins, directions, center, scale)
-    tl.store(ray_indices + at, ray + tl.zeros_like(at), mask=mine)
-    tl.store(steps + at, step, mask=mine)
-    if depth is not None:
-        distance = _in_world(distance, ray, mine, depth)
-    tl.store(distances + at, distance, mask=mine)
+    _store_sample(at, ray, mine, distance, step, depth, ray_indices, distances, steps)
 
     j = tl.arange(0, DRAWN)[None, :]
     mine = exists & (j < n_drawn)
@@ -220,8 +225,4 @@ def union_kernel(
     at = start + j + smaller
     distance = _distance(here, ray, mine, lows, first, count, ends, t_starts)
     store_points(points, at, distance, ray, mine, origins, directions, center, scale)
-    tl.store(ray_indices + at, ray + tl.zeros_like(at), mask=mine)
-    tl.store(steps + at, step, mask=mine)
-    if depth is not None:
-        distance = _in_world(distance, ray, mine, depth)
-    tl.store(distances + at, distance, mask=mine)
+    _store_sample(at, ray, mine, distance, step, depth, ray_indices, distances, steps)
