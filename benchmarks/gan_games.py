@@ -32,9 +32,7 @@ RING = {
     "non-saturating alone": GameConfig("nonsaturating", average=0.99),
     "R1 0.01": GameConfig("nonsaturating", r1=0.01, average=0.99),
     "R1 0.01, replay 2000": GameConfig("nonsaturating", r1=0.01, replay=2000, average=0.99),
-    "unrolled 3 steps": GameConfig(
-        "nonsaturating", unrolled_steps=3, unrolled_rate=0.05, average=0.99
-    ),
+    "unrolled 3 steps": GameConfig("nonsaturating", unrolled_steps=3, average=0.99),
     "balanced, accuracy below 0.8": GameConfig("nonsaturating", balance=(0.0, 0.8), average=0.99),
     "WGAN-GP, penalty 1": GameConfig(
         "wasserstein", gradient_penalty=1.0, discriminator_steps=3, average=0.99

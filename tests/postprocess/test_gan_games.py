@@ -50,10 +50,11 @@ def test_optimal_discriminator_is_the_ratio_of_densities():
     assert difference.square().mean().sqrt() < 0.015
 
 
-def test_ring_is_covered():
-    modes, near = toys.play_ring(GameConfig("nonsaturating", r1=0.01, average=0.99))
+@pytest.mark.parametrize("remedy", [{"r1": 0.01}, {"unrolled_steps": 3}], ids=str)
+def test_ring_is_covered(remedy):
+    modes, near = toys.play_ring(GameConfig("nonsaturating", average=0.99, **remedy))
     assert modes >= 7  # 8 measured
-    assert near > 0.3  # 0.41
+    assert near > 0.3  # 0.41, 0.42
 
 
 def test_collapse_is_seen():
