@@ -21,7 +21,9 @@ from .reference import SHORTEST as _SHORTEST
 RAYS = 128
 COLUMNS = tl.constexpr(_COLUMNS)
 SHORTEST = tl.constexpr(_SHORTEST)
-HUGE = tl.constexpr(1e30)  # t that stands for infinity
+# t that stands for infinity: Triton 3.6 rounds some constants beside float64 to float32, and a ray
+# whose end is rounded down would never be at it
+HUGE = tl.constexpr(2.0**100)
 OUTSIDE = tl.constexpr(-1)  # the region of no place
 
 
