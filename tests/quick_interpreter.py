@@ -4,6 +4,8 @@ It patches `triton.language` at every call of one jitted function by another, wh
 milliseconds, though the launch has done so already; modules that see only `triton.language.core`
 need a patch of their own, once. And for every sum of integers it works out in 64 bits whether that
 of 32 overflows, for an assertion that it then does not make.
+
+That of Triton 3.6 also makes the bounds of a range from arrays [1], which numpy no longer does.
 """
 
 from dataclasses import replace
@@ -23,8 +25,17 @@ def _call(self, *args, **kwargs):
     return self.rewrite()(*args, **kwargs)
 
 
+_patch_tensor = interpreter._patch_lang_tensor
+
+
+def _patch_lang_tensor(tensor, *scope):
+    _patch_tensor(tensor, *scope)
+    tensor.__index__ = lambda self: int(self.handle.data.item())
+
+
 def make_quick() -> None:
     """For this process, if it interprets."""
     interpreter.InterpretedFunction.__call__ = _call
+    interpreter._patch_lang_tensor = _patch_lang_tensor
     options = interpreter.interpreter_builder.options
     interpreter.interpreter_builder.options = replace(options, sanitize_overflow=False)
