@@ -9,6 +9,7 @@ fits, evaluations and renders in one process must be flat. Exit code 1 if anythi
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -27,6 +28,7 @@ from nerfkit.errors import NerfkitError
 ROOT = Path(__file__).resolve().parents[1]
 FIT = ("--finest", "32", "--samples", "4000", "--hidden", "8")
 STEPS, FRAMES = 30, 12  # of a fit and of a render
+LIMIT = 300  # seconds of a command that hangs
 FLAT = 1.05, 16 << 20  # memory may grow by so much from the third round on
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "NERFKIT_THREADS": "1", "OMP_NUM_THREADS": "1"}
 FAULTS = ("none", "none", "SIGKILL", "SIGKILL", "SIGINT", "SIGTERM")
@@ -46,6 +48,14 @@ def child(arguments: list[str]) -> int:
     if int(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(size), int(size)))
     return cli.main(rest)
+
+
+def kill_all(trial: str) -> None:
+    """What a command started: its ranks have sessions, and so groups, of their own."""
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if f"SOAK_TRIAL={trial}".encode() in environment.read_bytes().split(b"\0"):
+                os.kill(int(environment.parent.name), signal.SIGKILL)
 
 
 class Soak:
@@ -73,9 +83,10 @@ class Soak:
     def start(self, command: list[str], fault: str = "none") -> tuple[int, str]:
         """Run a command and do this to it somewhere on its way; exit code and what it said."""
         began = time.monotonic()
+        trial = f"{os.getpid()}-{began}"
         process = subprocess.Popen(
             command,
-            env=ENVIRONMENT,
+            env=ENVIRONMENT | {"SOAK_TRIAL": trial},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -86,9 +97,14 @@ class Soak:
                 process.wait(self.rng.uniform(0, 1.3 * self.usual))
             except subprocess.TimeoutExpired:
                 number = getattr(signal, fault)
-                whole = fault == "SIGKILL"  # torchrun's death alone would leave its ranks
-                (os.killpg if whole else os.kill)(process.pid, number)
-        error = process.communicate()[1]
+                # not in torchrun's group are its ranks: they are to end by themselves
+                (os.killpg if fault == "SIGKILL" else os.kill)(process.pid, number)
+        try:
+            error = process.communicate(timeout=LIMIT)[1]  # of the ranks, too, to the last one
+        except subprocess.TimeoutExpired:
+            self.expect(False, f"{fault}: still there after {LIMIT} s: {command}")
+            kill_all(trial)
+            error = process.communicate()[1]
         if fault == "none":
             self.usual = min(60.0, 0.5 * (self.usual + time.monotonic() - began))
         return process.returncode, error
@@ -227,13 +243,10 @@ class Soak:
     def memory_is_flat(self) -> None:
         """Many rounds in one process, of another one."""
         command = [sys.executable, str(Path(__file__)), "--rounds", str(self.folder / "rounds")]
-        process = subprocess.run(
-            [*command, str(self.data)], env=ENVIRONMENT, capture_output=True, text=True
-        )
-        try:
-            used = json.loads(process.stdout.splitlines()[-1])
-        except (IndexError, ValueError):
-            return self.expect(False, f"rounds: {process.stderr[-600:]}")
+        code, error = self.start([*command, str(self.data)])
+        if code != 0:
+            return self.expect(False, f"rounds: {code}: {error[-600:]}")
+        used = json.loads((self.folder / "rounds" / "used.json").read_text())
         self.done["rounds in one process"] += len(used)
         flat = used[-1] < max(FLAT[0] * used[2], used[2] + FLAT[1])
         self.expect(flat, f"memory grows: {[n >> 20 for n in used]} MiB")
@@ -241,7 +254,7 @@ class Soak:
 
 
 def rounds(folder: Path, data: Path, count: int = 8) -> None:
-    """Fit, evaluate and render several times in this process; print its memory after each."""
+    """Fit, evaluate and render several times in this process; write its memory after each."""
     from nerfkit.evaluate import evaluate
     from nerfkit.paths import make_path
     from nerfkit.render import render_path
@@ -257,7 +270,7 @@ def rounds(folder: Path, data: Path, count: int = 8) -> None:
         render_path(run, path, folder / f"{i}.mp4")
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         used.append(pages * resource.getpagesize())
-    print(json.dumps(used))
+    (folder / "used.json").write_text(json.dumps(used))
 
 
 def main() -> int:
