@@ -28,7 +28,7 @@ from nerfkit.errors import NerfkitError
 ROOT = Path(__file__).resolve().parents[1]
 FIT = ("--finest", "32", "--samples", "4000", "--hidden", "8")
 STEPS, FRAMES = 30, 12  # of a fit and of a render
-LIMIT = 300  # seconds of a command that hangs
+LIMIT = 600  # seconds of a command that hangs
 FLAT = 1.05, 16 << 20  # memory may grow by so much from the third round on
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "NERFKIT_THREADS": "1", "OMP_NUM_THREADS": "1"}
 FAULTS = ("none", "none", "SIGKILL", "SIGKILL", "SIGINT", "SIGTERM")
@@ -96,9 +96,8 @@ class Soak:
             try:
                 process.wait(self.rng.uniform(0, 1.3 * self.usual))
             except subprocess.TimeoutExpired:
-                number = getattr(signal, fault)
                 # not in torchrun's group are its ranks: they are to end by themselves
-                (os.killpg if fault == "SIGKILL" else os.kill)(process.pid, number)
+                (os.killpg if fault == "SIGKILL" else os.kill)(process.pid, getattr(signal, fault))
         try:
             error = process.communicate(timeout=LIMIT)[1]  # of the ranks, too, to the last one
         except subprocess.TimeoutExpired:
@@ -147,9 +146,8 @@ class Soak:
         self.done[f"fit by {ranks}, {fault}"] += 1
         self.expect(after >= before, f"fit {fault}: step {before} became {after}")
         if fault == "none":
-            self.expect(
-                code == 0 and after == max(before, 0) + STEPS, f"fit: {code}: {error[-900:]}"
-            )
+            fine = code == 0 and after == max(before, 0) + STEPS
+            self.expect(fine, f"fit: {code}: {error[-900:]}")
             left = [path.name for path in self.run.glob(".*")]
             self.expect(not left, f"fit left {left} behind")
         elif "Traceback" in error and ranks == 1 and fault != "SIGKILL":
@@ -190,10 +188,8 @@ class Soak:
         folder = self.folder / "full"
         shutil.rmtree(folder, ignore_errors=True)
         size = self.rng.choice((3000, 20_000, 100_000))
-        limits = {"size": size}
-        code, error = self.start(
-            self.command("fit", self.data, "-o", folder, "--steps", 5, *FIT, **limits)
-        )
+        fit = ("fit", self.data, "-o", folder, "--steps", 5, *FIT)
+        code, error = self.start(self.command(*fit, size=size))
         self.done["full disk"] += 1
         self.one_line(code, error, f"files of {size} bytes at most")
         self.step_of(folder)
@@ -205,9 +201,8 @@ class Soak:
         memory = self.rng.choice((8, 32, 64)) << 20
         folder = self.folder / "low"
         shutil.rmtree(folder, ignore_errors=True)
-        code, error = self.start(
-            self.command("fit", self.data, "-o", folder, "--steps", 5, *FIT, memory=memory)
-        )
+        fit = ("fit", self.data, "-o", folder, "--steps", 5, *FIT)
+        code, error = self.start(self.command(*fit, memory=memory))
         self.done["low memory"] += 1
         if code != 0:
             self.one_line(code, error, f"{memory >> 20} MiB")
@@ -242,8 +237,8 @@ class Soak:
 
     def memory_is_flat(self) -> None:
         """Many rounds in one process, of another one."""
-        command = [sys.executable, str(Path(__file__)), "--rounds", str(self.folder / "rounds")]
-        code, error = self.start([*command, str(self.data)])
+        places = [str(self.folder / "rounds"), str(self.data)]
+        code, error = self.start([sys.executable, str(Path(__file__)), "--rounds", *places])
         if code != 0:
             return self.expect(False, f"rounds: {code}: {error[-600:]}")
         used = json.loads((self.folder / "rounds" / "used.json").read_text())
