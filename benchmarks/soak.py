@@ -9,6 +9,7 @@ fits, evaluations and renders in one process must be flat. Exit code 1 if anythi
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -27,6 +28,7 @@ from nerfkit.errors import NerfkitError
 ROOT = Path(__file__).resolve().parents[1]
 FIT = ("--finest", "32", "--samples", "4000", "--hidden", "8")
 STEPS, FRAMES = 30, 12  # of a fit and of a render
+LIMIT = 600  # seconds of a command that hangs
 FLAT = 1.05, 16 << 20  # memory may grow by so much from the third round on
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "NERFKIT_THREADS": "1", "OMP_NUM_THREADS": "1"}
 FAULTS = ("none", "none", "SIGKILL", "SIGKILL", "SIGINT", "SIGTERM")
@@ -46,6 +48,14 @@ def child(arguments: list[str]) -> int:
     if int(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(size), int(size)))
     return cli.main(rest)
+
+
+def kill_all(trial: str) -> None:
+    """What a command started: its ranks have sessions, and so groups, of their own."""
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if f"SOAK_TRIAL={trial}".encode() in environment.read_bytes().split(b"\0"):
+                os.kill(int(environment.parent.name), signal.SIGKILL)
 
 
 class Soak:
@@ -73,9 +83,10 @@ class Soak:
     def start(self, command: list[str], fault: str = "none") -> tuple[int, str]:
         """Run a command and do this to it somewhere on its way; exit code and what it said."""
         began = time.monotonic()
+        trial = f"{os.getpid()}-{began}"
         process = subprocess.Popen(
             command,
-            env=ENVIRONMENT,
+            env=ENVIRONMENT | {"SOAK_TRIAL": trial},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -85,10 +96,14 @@ class Soak:
             try:
                 process.wait(self.rng.uniform(0, 1.3 * self.usual))
             except subprocess.TimeoutExpired:
-                number = getattr(signal, fault)
-                whole = fault == "SIGKILL"  # torchrun's death alone would leave its ranks
-                (os.killpg if whole else os.kill)(process.pid, number)
-        error = process.communicate()[1]
+                # not in torchrun's group are its ranks: they are to end by themselves
+                (os.killpg if fault == "SIGKILL" else os.kill)(process.pid, getattr(signal, fault))
+        try:
+            error = process.communicate(timeout=LIMIT)[1]  # of the ranks, too, to the last one
+        except subprocess.TimeoutExpired:
+            self.expect(False, f"{fault}: still there after {LIMIT} s: {command}")
+            kill_all(trial)
+            error = process.communicate()[1]
         if fault == "none":
             self.usual = min(60.0, 0.5 * (self.usual + time.monotonic() - began))
         return process.returncode, error
@@ -131,9 +146,8 @@ class Soak:
         self.done[f"fit by {ranks}, {fault}"] += 1
         self.expect(after >= before, f"fit {fault}: step {before} became {after}")
         if fault == "none":
-            self.expect(
-                code == 0 and after == max(before, 0) + STEPS, f"fit: {code}: {error[-900:]}"
-            )
+            fine = code == 0 and after == max(before, 0) + STEPS
+            self.expect(fine, f"fit: {code}: {error[-900:]}")
             left = [path.name for path in self.run.glob(".*")]
             self.expect(not left, f"fit left {left} behind")
         elif "Traceback" in error and ranks == 1 and fault != "SIGKILL":
@@ -174,10 +188,8 @@ class Soak:
         folder = self.folder / "full"
         shutil.rmtree(folder, ignore_errors=True)
         size = self.rng.choice((3000, 20_000, 100_000))
-        limits = {"size": size}
-        code, error = self.start(
-            self.command("fit", self.data, "-o", folder, "--steps", 5, *FIT, **limits)
-        )
+        fit = ("fit", self.data, "-o", folder, "--steps", 5, *FIT)
+        code, error = self.start(self.command(*fit, size=size))
         self.done["full disk"] += 1
         self.one_line(code, error, f"files of {size} bytes at most")
         self.step_of(folder)
@@ -189,9 +201,8 @@ class Soak:
         memory = self.rng.choice((8, 32, 64)) << 20
         folder = self.folder / "low"
         shutil.rmtree(folder, ignore_errors=True)
-        code, error = self.start(
-            self.command("fit", self.data, "-o", folder, "--steps", 5, *FIT, memory=memory)
-        )
+        fit = ("fit", self.data, "-o", folder, "--steps", 5, *FIT)
+        code, error = self.start(self.command(*fit, memory=memory))
         self.done["low memory"] += 1
         if code != 0:
             self.one_line(code, error, f"{memory >> 20} MiB")
@@ -226,14 +237,11 @@ class Soak:
 
     def memory_is_flat(self) -> None:
         """Many rounds in one process, of another one."""
-        command = [sys.executable, str(Path(__file__)), "--rounds", str(self.folder / "rounds")]
-        process = subprocess.run(
-            [*command, str(self.data)], env=ENVIRONMENT, capture_output=True, text=True
-        )
-        try:
-            used = json.loads(process.stdout.splitlines()[-1])
-        except (IndexError, ValueError):
-            return self.expect(False, f"rounds: {process.stderr[-600:]}")
+        places = [str(self.folder / "rounds"), str(self.data)]
+        code, error = self.start([sys.executable, str(Path(__file__)), "--rounds", *places])
+        if code != 0:
+            return self.expect(False, f"rounds: {code}: {error[-600:]}")
+        used = json.loads((self.folder / "rounds" / "used.json").read_text())
         self.done["rounds in one process"] += len(used)
         flat = used[-1] < max(FLAT[0] * used[2], used[2] + FLAT[1])
         self.expect(flat, f"memory grows: {[n >> 20 for n in used]} MiB")
@@ -241,7 +249,7 @@ class Soak:
 
 
 def rounds(folder: Path, data: Path, count: int = 8) -> None:
-    """Fit, evaluate and render several times in this process; print its memory after each."""
+    """Fit, evaluate and render several times in this process; write its memory after each."""
     from nerfkit.evaluate import evaluate
     from nerfkit.paths import make_path
     from nerfkit.render import render_path
@@ -257,7 +265,7 @@ def rounds(folder: Path, data: Path, count: int = 8) -> None:
         render_path(run, path, folder / f"{i}.mp4")
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         used.append(pages * resource.getpagesize())
-    print(json.dumps(used))
+    (folder / "used.json").write_text(json.dumps(used))
 
 
 def main() -> int:

@@ -12,6 +12,7 @@ from nerfkit.kernels import _backend
 
 if TYPE_CHECKING:  # kernels do not import the package's core
     from nerfkit.fields.vertices import Vertices
+    from nerfkit.ranks import Team
 
 CHANNELS = 16
 
@@ -45,6 +46,7 @@ def level_sum_(
     vertices: "Vertices",
     *,
     transposed: bool = False,
+    team: "Team | None" = None,
     backend: str | None = None,
 ) -> None:
     """`level_sum`, or its transpose, in place and outside autograd (for training loops).
@@ -52,6 +54,8 @@ def level_sum_(
     Args:
         values: contiguous, otherwise as in `level_sum`.
         transposed: gradients with respect to sums -> gradients with respect to values.
+        team: ranks that share the memory of `values` and all call this: each has its part of the
+            bricks, and on return all are done.
 
     Raises:
         ValueError: as in `level_sum`, or `values` not contiguous.
@@ -59,8 +63,12 @@ def level_sum_(
     _check(values, vertices)
     if not values.is_contiguous():
         raise ValueError("`values` must be contiguous to be changed in place")
+    implementation = _implementation(values, backend)
     with torch.no_grad():
-        _implementation(values, backend).level_sum_(values, vertices, transposed)
+        if team is None or team.local_size == 1:
+            implementation.level_sum_(values, vertices, transposed)
+        else:
+            implementation.level_sum_together_(values, vertices, transposed, team)
 
 
 def _check(values: torch.Tensor, vertices: "Vertices") -> None:

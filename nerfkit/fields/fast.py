@@ -196,11 +196,11 @@ class FastField:
         }
 
     def sum_levels(self) -> None:
-        """Bring `summed` up to date with `density`."""
-        if self.team.leads_node:
-            self.summed.copy_(self.density)
-            level_sum_(self.summed, self.vertices)
+        """Bring `summed` up to date with `density`, of which each rank has written its `rows`."""
+        rows = self.team.rows(len(self.vertices), BRICK)
+        self.summed[rows] = self.density[rows]
         self.team.barrier()
+        level_sum_(self.summed, self.vertices, team=self.team)
 
     def share(self, team: Team) -> None:
         """Move the tables to where all ranks of the node have them."""

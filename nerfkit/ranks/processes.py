@@ -8,7 +8,6 @@ NCCL).
 from __future__ import annotations
 
 import contextlib
-import datetime
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -24,10 +23,10 @@ from nerfkit.errors import NerfkitError
 from nerfkit.memory import large_zeros
 from nerfkit.ranks import shared_memory
 from nerfkit.ranks.exchange import sum_rows_
+from nerfkit.ranks.joining import join
 from nerfkit.ranks.team import ALONE, Result, Team
 
 PATIENCE = 0.2  # seconds between looks whether a rank that is waited for still lives
-MINUTES = 30  # of silence from another node, after which it is given up
 
 
 class Ranks(Team):
@@ -202,7 +201,7 @@ def joined() -> Iterator[Team]:
     process quietly, by SystemExit.
 
     Raises:
-        NerfkitError: nodes with unequal numbers of ranks.
+        NerfkitError: nodes with unequal numbers of ranks, or out of each other's reach.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1 or "MASTER_ADDR" not in os.environ:
@@ -216,10 +215,9 @@ def joined() -> Iterator[Team]:
         raise NerfkitError(
             f"torchrun: want as many processes on every node, got {local_size} here of {size}"
         )
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank % torch.cuda.device_count())
-    dist.init_process_group(backend, timeout=datetime.timedelta(minutes=MINUTES))
+    join()
     team = Ranks(local_rank, local_size)
     try:
         yield team

@@ -59,9 +59,11 @@ def attach(path: str, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor
 
 
 def make_huge(tensor: Tensor) -> None:
-    """Ask for huge pages below a mapped tensor, at once; only a hint."""
+    """Ask for huge pages below a mapped tensor of zeros, at once; only a hint."""
     n_bytes = tensor.numel() * tensor.element_size() // HUGE * HUGE
     if n_bytes:
+        # where nothing has been written, there is nothing to collapse (Linux 6.18: EINVAL)
+        tensor.view(-1)[:: HUGE // tensor.element_size()] = 0
         _libc().madvise(tensor.data_ptr(), n_bytes, MADV_COLLAPSE)
 
 

@@ -151,13 +151,13 @@ class Optimiser:
             widths = field.shape.widths
             first = self.network_gradient[: widths[0] * widths[1]].view(widths[1], widths[0])
             first[:, FEATURES:] = 0
-        if team.leads_node:
-            if smoothness:
+        if smoothness:
+            if team.leads_node:
                 add_variation_gradient(
                     *(self.density_gradient, field.summed, field.vertices, smoothness, number)
                 )
-            level_sum_(self.density_gradient, field.vertices, transposed=True)
-        team.barrier()
+            team.barrier()
+        level_sum_(self.density_gradient, field.vertices, transposed=True, team=team)
         rows = team.rows(len(field.vertices), BRICK)
         touched = self.density_touched[rows].view(torch.bool)
         torch.ne(self.density_gradient[rows], 0, out=touched)
@@ -184,7 +184,6 @@ class Optimiser:
             eps=EPS,
             step=number,
         )
-        team.barrier()
         field.sum_levels()
         return fitted
 

@@ -1,5 +1,8 @@
 """level_sum: C++ against the reference, both against lookups at every level."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from closeness import assert_close, assert_gradients_close, gradients
@@ -9,6 +12,7 @@ from nerfkit.fields.vertices import Vertices
 from nerfkit.kernels import _native
 from nerfkit.kernels.level_sum import level_sum, level_sum_
 from nerfkit.kernels.voxel_features.reference import voxel_features
+from nerfkit.ranks import Team
 
 needs_cpp = pytest.mark.skipif(not _native.available(), reason="C++ kernels are not built")
 BACKENDS = ["reference", pytest.param("cpu", marks=needs_cpp)]
@@ -76,6 +80,34 @@ def test_the_transpose_is_the_adjoint(backend, depths, channels):
     assert abs(left - right) <= 1e-7 * scale  # 1e-9
     assert torch.equal(forward, level_sum(x, vertices, backend=backend))
     assert not forward[:64].any()
+
+
+class Rank(Team):
+    """One of three, in threads of one process."""
+
+    local_size = 3
+
+    def __init__(self, local_rank: int, meeting: threading.Barrier) -> None:
+        self.local_rank, self.barrier = local_rank, meeting.wait
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("channels", [1, 16])
+def test_ranks_together_get_the_same(backend, transposed, channels):
+    _, vertices, _ = layout((1, 2, 3, 4))
+    values = vertex_values(vertices, channels)
+    want = values.clone()
+    level_sum_(want, vertices, transposed=transposed, backend=backend)
+    meeting = threading.Barrier(3, timeout=60)
+    kinds = {"transposed": transposed, "backend": backend}
+    with ThreadPoolExecutor(3) as pool:
+        for rank in [
+            pool.submit(level_sum_, values, vertices, team=Rank(i, meeting), **kinds)
+            for i in range(3)
+        ]:
+            rank.result()
+    assert torch.equal(values, want)
 
 
 def test_reference_gradcheck():
