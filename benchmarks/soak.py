@@ -37,10 +37,11 @@ FAULTS = ("none", "none", "SIGKILL", "SIGKILL", "SIGINT", "SIGTERM")
 def child(arguments: list[str]) -> int:
     """The command line, with a checkpoint after every step, and limits: MEMORY FILE_SIZE ..."""
     memory, size, *rest = arguments
-    from nerfkit import cli, training
-    from nerfkit.training import loop
+    from nerfkit import cli
 
-    assert training
+    with cli.ended_by_interrupts():
+        from nerfkit.training import loop
+
     loop.CHECKPOINT_SECONDS = loop.CHECKPOINT_REST = 0.0
     if int(memory):
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import json
+import signal
 import subprocess
 import sys
 import types
@@ -185,6 +186,22 @@ def test_interrupting_says_what_was_kept(run, tmp_path, capsys):
     assert cli.main(line.split()) == 130
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("nerfkit: interrupted: 2 of 4 frames are kept")
+
+
+def test_interrupts_during_imports_are_the_systems(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        cli.importlib, "import_module", lambda name: seen.append(signal.getsignal(signal.SIGINT))
+    )
+    for usual in (signal.default_int_handler, signal.SIG_IGN):
+        before = signal.signal(signal.SIGINT, usual)
+        try:
+            with pytest.raises(AttributeError):  # nothing was imported
+                cli.main(["info"])
+            assert signal.getsignal(signal.SIGINT) is usual
+        finally:
+            signal.signal(signal.SIGINT, before)
+    assert seen == [signal.SIG_DFL, signal.SIG_IGN]
 
 
 def test_a_bug_keeps_its_traceback(run, monkeypatch, tmp_path):

@@ -15,7 +15,11 @@ DEPTH_ERROR = tl.constexpr(_DEPTH_ERROR)
 def load_ray(
     origins, directions, jitter, ray, mask, box_x, box_y, box_z, voxel, HAS_JITTER: tl.constexpr
 ):
-    """Origin and direction in voxels, unit direction, and jitter of rays [B]."""
+    """Origin and direction in voxels, unit direction, and jitter of rays [B].
+
+    A ray that is no numbers stands still at the origin: it has no samples, but NaN without weight
+    would stay NaN.
+    """
     at = ray.to(tl.int64) * 3
     vx = tl.load(directions + at, mask=mask, other=1.0)
     vy = tl.load(directions + at + 1, mask=mask, other=0.0)
@@ -23,6 +27,9 @@ def load_ray(
     ox = (tl.load(origins + at, mask=mask, other=0.0) - box_x) / voxel
     oy = (tl.load(origins + at + 1, mask=mask, other=0.0) - box_y) / voxel
     oz = (tl.load(origins + at + 2, mask=mask, other=0.0) - box_z) / voxel
+    sane = tl.abs(ox) + tl.abs(oy) + tl.abs(oz) + tl.abs(vx) + tl.abs(vy) + tl.abs(vz) < 1e30
+    vx, vy, vz = tl.where(sane, vx, 0.0), tl.where(sane, vy, 0.0), tl.where(sane, vz, 0.0)
+    ox, oy, oz = tl.where(sane, ox, 0.0), tl.where(sane, oy, 0.0), tl.where(sane, oz, 0.0)
     shift = tl.full(ray.shape, 0.5, tl.float32)
     if HAS_JITTER:
         shift = tl.load(jitter + ray, mask=mask, other=0.5)

@@ -14,8 +14,10 @@ import importlib
 import io
 import os
 import re
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 
 from nerfkit import __version__
 from nerfkit.errors import NerfkitError
@@ -67,6 +69,21 @@ def usage() -> str:
     )
 
 
+@contextlib.contextmanager
+def ended_by_interrupts() -> Iterator[None]:
+    """Let Ctrl-C end the process at once: for imports, which may swallow KeyboardInterrupt."""
+    usual = signal.getsignal(signal.SIGINT)
+    main = threading.current_thread() is threading.main_thread()
+    if not main or usual is not signal.default_int_handler:  # ignored, or another program's own
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+
+
 def _bind(command: str, arguments: Sequence[str]) -> Callable[[], None]:
     """The sub-command with its arguments, not called yet.
 
@@ -74,11 +91,12 @@ def _bind(command: str, arguments: Sequence[str]) -> Callable[[], None]:
         NerfkitError: for arguments that tyro does not take, in one line where it draws a box.
         SystemExit: after help that was asked for.
     """
-    import tyro
-
     target, summary = COMMANDS[command]
     module, name = target.split(":")
-    function = getattr(importlib.import_module(module), name)
+    with ended_by_interrupts():
+        import tyro
+
+        function = getattr(importlib.import_module(module), name)
 
     @functools.wraps(function)
     def bind(*args: object, **kwargs: object) -> Callable[[], None]:
