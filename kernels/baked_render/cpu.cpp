@@ -179,24 +179,22 @@ Scene scene_of(int64_t resolution, const int32_t* places, const uint8_t* distanc
     return s;
 }
 
-// Every ray with what `shade` gathers from it: each(ray, what was seen).
+// Every ray with what its shade has gathered: each(ray, shade, depth, opacity).
 template <class Shade, class Each>
 void march(const Scene& s, const float* origins, int64_t stride, const float* directions,
-           int64_t begin, int64_t end, Shade& shade, const Each& each) {
+           int64_t begin, int64_t end, Shade* shades, const Each& each) {
     Tile tile;
     tile.load(s, origins + begin * stride, stride, directions + begin * 3, end - begin);
     const float empty = tile.skip(s, 0, end - begin, 0.f);
-    int32_t first[TILE];
-    for (int64_t i = 0; i < end - begin; ++i) {
-        if (i % SMALL_TILE == 0) {
-            const int64_t last = std::min(i + SMALL_TILE, end - begin);
-            tile.advance(s, i, last, tile.skip(s, i, last, empty), first);
-        }
-        shade.clear();
-        nk::baked::Seen seen;
-        if (first[i] >= 0)
-            seen = March<Shade>(s, tile, i, shade).run(first[i], tile.t_out[i]);
-        each(begin + i, seen);
+    float start = 0.f;
+    for (int64_t i = 0; i < end - begin; i += nk::VL) {
+        if (i % SMALL_TILE == 0)
+            start = tile.skip(s, i, std::min(i + SMALL_TILE, end - begin), empty);
+        for (int l = 0; l < nk::VL; ++l) shades[l].clear();
+        const auto seen = March<Shade>(s, tile, i, shades).run(start);
+        const int64_t last = std::min<int64_t>(nk::VL, end - begin - i);
+        for (int64_t l = 0; l < last; ++l)
+            each(begin + i + l, shades[l], seen.depth[l], seen.opacity[l]);
     }
 }
 
@@ -212,14 +210,14 @@ NK_EXPORT void nk_baked_render_forward(
     Scene s = scene_of(resolution, places, distances, words, density, ranks, first, first_brick,
                        settings);
     s.max_weights = max_weights;
-    nk::parallel_for(n_rays, TILE, [&](int64_t begin, int64_t end, int) {
-        Bytes bytes{s, records, bricks};
-        march(s, origins, origin_stride, directions, begin, end, bytes,
-              [&](int64_t r, const nk::baked::Seen& seen) {
+    std::vector<Bytes> shades(nk::num_threads() * nk::VL, Bytes{s, records, bricks});
+    nk::parallel_for(n_rays, TILE, [&](int64_t begin, int64_t end, int thread) {
+        march(s, origins, origin_stride, directions, begin, end, shades.data() + thread * nk::VL,
+              [&](int64_t r, Bytes& bytes, float depth, float opacity) {
                   bytes.read();
-                  finish(bytes, seen.opacity, levels, detail_levels, directions + r * 3,
+                  finish(bytes, opacity, levels, detail_levels, directions + r * 3,
                          background ? background + r * background_stride : nullptr, colors + r * 3);
-                  depths[r] = seen.depth, opacities[r] = seen.opacity;
+                  depths[r] = depth, opacities[r] = opacity;
               });
     });
 }
@@ -237,17 +235,17 @@ NK_EXPORT void nk_baked_render_gradient(
     const Table<RECORD> components{values, rows, locks, grads, touched};
     const Table<DETAIL> details{detail_values, detail_rows, detail_locks, detail_grads,
                                 detail_touched};
-    nk::parallel_for(n_rays, TILE, [&](int64_t begin, int64_t end, int) {
-        Samples samples{s, components, details};
-        march(s, origins, 3, directions, begin, end, samples,
-              [&](int64_t r, const nk::baked::Seen& seen) {
+    std::vector<Samples> shades(nk::num_threads() * nk::VL, Samples{s, components, details});
+    nk::parallel_for(n_rays, TILE, [&](int64_t begin, int64_t end, int thread) {
+        march(s, origins, 3, directions, begin, end, shades.data() + thread * nk::VL,
+              [&](int64_t r, const Samples& samples, float, float opacity) {
             const bool any = samples.weight > 0.f;
             float harmonics[HARMONICS], rgb[3], step[RECORD] = {}, fine[DETAIL] = {};
             const float* v = directions + r * 3;
             nk::sh_basis(v[0], v[1], v[2], BANDS, harmonics);
             weigh(harmonics, samples.sum, samples.detail, rgb);
-            const float scale = any ? seen.opacity / samples.weight : 0.f;
-            const float behind = any ? 1.f - seen.opacity : 1.f;
+            const float scale = any ? opacity / samples.weight : 0.f;
+            const float behind = any ? 1.f - opacity : 1.f;
             losses[r] = 0.f;
             for (int a = 0; a < 3; ++a) {
                 const float error = behind * background[a] - targets[r * 3 + a] +

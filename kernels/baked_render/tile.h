@@ -31,13 +31,12 @@ class Transparency {
         }
         base_ = (raw_low - LOW) * per_raw_, scale_ = raw_scale * per_raw_;
     }
-    // Place in the table of stored densities q.
-    vf place(vf q) const {
-        return min(max(base_ + scale_ * q, vf{}), splat(static_cast<float>(SIZE) - 1.001f));
-    }
-    float at(float place) const {
-        const int32_t i = static_cast<int32_t>(place);
-        return keep_[i] + (place - static_cast<float>(i)) * (keep_[i + 1] - keep_[i]);
+    // Of stored densities q.
+    vf of(vf q) const {
+        const vf place = min(max(base_ + scale_ * q, vf{}), splat(static_cast<float>(SIZE) - 1.001f));
+        const vi i = to_int(place);
+        const vf low = gather(keep_, i);
+        return low + (place - to_float(i)) * (gather(keep_ + 1, i) - low);
     }
 
   private:
@@ -138,48 +137,7 @@ struct Tile {
         return 3e38f;
     }
 
-    // Lattice points k at which rays begin .. end - 1, that meet nothing before t = `start`, come to
-    // their first stored block, or -1 where there is none. VL rays take their steps together.
-    void advance(const Scene& s, int64_t begin, int64_t end, float start, int32_t* k_first) const {
-        const float per_step = 1.f / s.step, top = static_cast<float>(s.resolution) - 0.5f;
-        for (int64_t i = begin; i < end; i += VL) {
-            vf inverse[3], ahead[3], behind[3], k = points(max(nk::load(t_in + i), splat(start)) * per_step);
-            const vf last = points(nk::load(t_out + i) * per_step);
-            for (int a = 0; a < 3; ++a) {
-                const vf v = nk::load(d[a] + i);
-                const vi up = v > vf{}, still = max(v, -v) < splat(1e-12f);
-                inverse[a] = select(still, vf{}, 1.f / select(still, splat(1.f), v));
-                ahead[a] = select(up, vf{}, splat(4.f)) - nk::load(o[a] + i);
-                behind[a] = select(up, splat(4.f), splat(-4.f));
-            }
-            for (vi active = k < last; lane_bits(active);) {
-                const vf t = (k + 0.5f) * s.step;
-                vf t_exit = splat(3e38f);
-                vi block[3];
-                for (int a = 0; a < 3; ++a)
-                    block[a] = to_int(min(max(nk::load(o[a] + i) + t * nk::load(d[a] + i), vf{}), splat(top))) >> 2;
-                const vi flat = (block[2] * s.n + block[1]) * s.n + block[0];
-                vi distance;
-                for (int l = 0; l < VL; ++l) distance[l] = s.distances[flat[l]];
-                active &= distance > vi{};
-                for (int a = 0; a < 3; ++a) {
-                    const vf face = ahead[a] + to_float(block[a] << 2) + behind[a] * to_float(distance);
-                    t_exit = select(inverse[a] == vf{}, t_exit, min(t_exit, face * inverse[a]));
-                }
-                // A hair less, so that a point on the face is looked at itself.
-                const vf next = min(max(points(t_exit * per_step - 1e-3f), k + 1.f), last);
-                k = select(active, next, k);
-                active &= k < last;
-            }
-            for (int64_t l = 0; l < VL; ++l)
-                k_first[i + l] = k[l] < last[l] ? static_cast<int32_t>(k[l]) : -1;
-        }
-    }
-
   private:
-    // The first lattice point at or behind t = `steps` steps.
-    static vf points(vf steps) { return -floor(0.5f - min(max(steps, vf{}), splat(1e9f))); }
-
     struct Range {
         float low, high;
     };
