@@ -40,24 +40,29 @@ template <class Shade>
 class March {
   public:
     March(const Scene& s, const Tile& tile, int64_t i, Shade* shades) : s_(s), shades_(shades) {
+        const float top = static_cast<float>(s.resolution);
+        for (int l = 0; l < VL; ++l) t_out_[l] = i + l < tile.count ? s.far : 0.f;
         for (int a = 0; a < 3; ++a) {
             o_[a] = nk::load(tile.o[a] + i), d_[a] = nk::load(tile.d[a] + i);
             const vi up = d_[a] > vf{}, still = max(d_[a], -d_[a]) < splat(1e-12f);
+            const vi outside = (o_[a] < vf{}) | (o_[a] >= splat(top));
+            inverse_[a] = 1.f / select(still, splat(1.f), d_[a]);
+            const vf t0 = -o_[a] * inverse_[a], t1 = (top - o_[a]) * inverse_[a];
+            t_in_ = max(t_in_, select(still, select(outside, splat(3e38f), vf{}), min(t0, t1)));
+            t_out_ = min(t_out_, select(still, splat(3e38f), max(t0, t1)));
             // Of the far face of a cube: its coordinate is ahead + 4 block + behind * reach. No face
             // is ahead of a ray along it.
-            inverse_[a] = 1.f / select(still, splat(1.f), d_[a]);
             ahead_[a] = select(still, splat(1e30f), select(up, vf{}, splat(4.f)) - o_[a]);
             behind_[a] = select(up, splat(4.f), splat(-4.f));
         }
-        t_in_ = nk::load(tile.t_in + i), t_out_ = nk::load(tile.t_out + i);
     }
 
     Seen run(float start) {
         const float per_step = 1.f / s_.step, top = static_cast<float>(s_.resolution) - 0.5f;
-        // A whole end that floats count up to, so that a march ends whatever the ray: NaN, infinite,
-        // of no direction.
-        const vf last = min(points(t_out_ * per_step), splat(16777216.f));
-        vf k = points(max(t_in_, splat(start)) * per_step);
+        // Floats count up to 2^24, so that a march ends whatever the ray: NaN, infinite, of no
+        // direction.
+        vf last = points(t_out_ * per_step), k = points(max(t_in_, splat(start)) * per_step);
+        last = select(last < splat(16777216.f), last, vf{});
         for (vi active = k < last; lane_bits(active); active &= k < last) {
             const vf t = (k + 0.5f) * s_.step;
             vf f[3];
@@ -120,9 +125,15 @@ class March {
                 most = std::max(most, weight[l]);
             }
         uint32_t bits = lane_bits(met & (weight > splat(s_.weight_min)));
+        if (!bits) return ~stopped;
+        float weights[VL], x[VL], y[VL], z[VL];
+        nk::store(weights, weight), nk::store(x, f[0]), nk::store(y, f[1]), nk::store(z, f[2]);
+        int32_t places[VL], voxels[VL], corners[VL];
+        std::memcpy(places, &place, sizeof place), std::memcpy(voxels, &voxel, sizeof voxel);
+        std::memcpy(corners, &corner, sizeof corner);
         for (; bits; bits &= bits - 1) {
             const int l = __builtin_ctz(bits);
-            shades_[l](place[l], voxel[l], corner[l], weight[l], f[0][l], f[1][l], f[2][l]);
+            shades_[l](places[l], voxels[l], corners[l], weights[l], x[l], y[l], z[l]);
         }
         return ~stopped;
     }
@@ -135,7 +146,8 @@ class March {
 
     const Scene& s_;
     Shade* shades_;
-    vf o_[3], d_[3], inverse_[3], ahead_[3], behind_[3], t_in_, t_out_;  // voxels, and per t
+    vf o_[3], d_[3], inverse_[3], ahead_[3], behind_[3];  // voxels, and per t
+    vf t_in_ = splat(s_.near), t_out_;
     Seen seen_;
 };
 
