@@ -88,15 +88,24 @@ void weigh(const float* harmonics, const float* record, const float* detail, flo
     }
 }
 
+// Harmonics of `count` directions, VL at most.
+void look(const float* directions, int64_t count, float (*harmonics)[HARMONICS]) {
+    nk::vf v[3]{}, y[HARMONICS];
+    for (int64_t l = 0; l < count; ++l)
+        for (int a = 0; a < 3; ++a) v[a][l] = directions[l * 3 + a];
+    nk::sh_basis(v[0], v[1], v[2], BANDS, y);
+    for (int64_t l = 0; l < count; ++l)
+        for (int d = 0; d < HARMONICS; ++d) harmonics[l][d] = y[d][l];
+}
+
 // Unshaded samples have the mean colour of the others; where there are no others none is seen.
 void finish(const Bytes& bytes, float opacity, const float* levels, const float* detail_levels,
-            const float* direction, const float* background, float* color) {
+            const float* harmonics, const float* background, float* color) {
     const bool any = bytes.weight > 0.f;
     const float behind = any ? 1.f - opacity : 1.f;
     for (int a = 0; a < 3; ++a) color[a] = background ? behind * background[a] : 0.f;
     if (!any) return;
-    float harmonics[HARMONICS], sums[RECORD];
-    nk::sh_basis(direction[0], direction[1], direction[2], BANDS, harmonics);
+    float sums[RECORD];
     std::memcpy(sums, bytes.sum, sizeof sums);
     const float mean = 1.f / bytes.weight;
     for (int c = 0; c < RECORD; ++c) sums[c] = levels[c] + levels[RECORD + c] * mean * sums[c];
@@ -179,24 +188,20 @@ Scene scene_of(int64_t resolution, const int32_t* places, const uint8_t* distanc
     return s;
 }
 
-// Every ray with what `shade` gathers from it: each(ray, what was seen).
+// VL rays at a time with what their shades have gathered: each(first ray, rays, depths, opacities).
 template <class Shade, class Each>
 void march(const Scene& s, const float* origins, int64_t stride, const float* directions,
-           int64_t begin, int64_t end, Shade& shade, const Each& each) {
-    Tile tile;
-    tile.load(s, origins + begin * stride, stride, directions + begin * 3, end - begin);
-    const float empty = tile.skip(s, 0, end - begin, 0.f);
-    int32_t first[TILE];
-    for (int64_t i = 0; i < end - begin; ++i) {
-        if (i % SMALL_TILE == 0) {
-            const int64_t last = std::min(i + SMALL_TILE, end - begin);
-            tile.advance(s, i, last, tile.skip(s, i, last, empty), first);
-        }
-        shade.clear();
+           int64_t begin, int64_t end, Shade* shades, const Each& each) {
+    const Tile tile(s, origins + begin * stride, stride, directions + begin * 3, end - begin);
+    const float empty = tile.skip(s, 0, tile.count, 0.f);
+    float start = 0.f;
+    for (int64_t i = 0; i < tile.count; i += nk::VL) {
+        if (i % SMALL_TILE == 0)
+            start = tile.skip(s, i, std::min(i + SMALL_TILE, tile.count), empty);
+        for (int l = 0; l < nk::VL; ++l) shades[l].clear();
         nk::baked::Seen seen;
-        if (first[i] >= 0)
-            seen = March<Shade>(s, tile, i, shade).run(first[i], tile.t_out[i]);
-        each(begin + i, seen);
+        if (start < s.far) seen = March<Shade>(s, tile, i, shades).run(start);
+        each(begin + i, std::min<int64_t>(nk::VL, tile.count - i), seen);
     }
 }
 
@@ -212,14 +217,22 @@ NK_EXPORT void nk_baked_render_forward(
     Scene s = scene_of(resolution, places, distances, words, density, ranks, first, first_brick,
                        settings);
     s.max_weights = max_weights;
-    nk::parallel_for(n_rays, TILE, [&](int64_t begin, int64_t end, int) {
-        Bytes bytes{s, records, bricks};
-        march(s, origins, origin_stride, directions, begin, end, bytes,
-              [&](int64_t r, const nk::baked::Seen& seen) {
-                  bytes.read();
-                  finish(bytes, seen.opacity, levels, detail_levels, directions + r * 3,
-                         background ? background + r * background_stride : nullptr, colors + r * 3);
-                  depths[r] = seen.depth, opacities[r] = seen.opacity;
+    std::vector<Bytes> shades(nk::num_threads() * nk::VL, Bytes{s, records, bricks});
+    nk::parallel_for(n_rays, TILE, [&](int64_t begin, int64_t end, int thread) {
+        Bytes* gathered = shades.data() + thread * nk::VL;
+        march(s, origins, origin_stride, directions, begin, end, gathered,
+              [&](int64_t ray, int64_t count, const nk::baked::Seen& seen) {
+                  float harmonics[nk::VL][HARMONICS];
+                  if (nk::baked::lane_bits(seen.opacity > nk::vf{}))
+                      look(directions + ray * 3, count, harmonics);
+                  for (int64_t l = 0; l < count; ++l) {
+                      const int64_t r = ray + l;
+                      const float* behind = background ? background + r * background_stride : nullptr;
+                      gathered[l].read();
+                      finish(gathered[l], seen.opacity[l], levels, detail_levels, harmonics[l],
+                             behind, colors + r * 3);
+                      depths[r] = seen.depth[l], opacities[r] = seen.opacity[l];
+                  }
               });
     });
 }
@@ -237,33 +250,38 @@ NK_EXPORT void nk_baked_render_gradient(
     const Table<RECORD> components{values, rows, locks, grads, touched};
     const Table<DETAIL> details{detail_values, detail_rows, detail_locks, detail_grads,
                                 detail_touched};
-    nk::parallel_for(n_rays, TILE, [&](int64_t begin, int64_t end, int) {
-        Samples samples{s, components, details};
-        march(s, origins, 3, directions, begin, end, samples,
-              [&](int64_t r, const nk::baked::Seen& seen) {
-            const bool any = samples.weight > 0.f;
-            float harmonics[HARMONICS], rgb[3], step[RECORD] = {}, fine[DETAIL] = {};
-            const float* v = directions + r * 3;
-            nk::sh_basis(v[0], v[1], v[2], BANDS, harmonics);
-            weigh(harmonics, samples.sum, samples.detail, rgb);
-            const float scale = any ? seen.opacity / samples.weight : 0.f;
-            const float behind = any ? 1.f - seen.opacity : 1.f;
-            losses[r] = 0.f;
-            for (int a = 0; a < 3; ++a) {
-                const float error = behind * background[a] - targets[r * 3 + a] +
-                                    scale * rgb[a];
-                losses[r] += error * error;
-                fine[a] = 2.f * scale * error;
-                for (int i = 0; i < GREYS; ++i) fine[3 + i] += harmonics[1 + i] * fine[a];
-                for (int d = 0; d < COLOURED; ++d) step[d * 3 + a] = harmonics[d] * fine[a];
-                for (int d = COLOURED; d < HARMONICS; ++d)
-                    step[2 * COLOURED + d] += harmonics[d] * fine[a];
+    const auto add = [&](int64_t r, const Samples& samples, float opacity) {
+        const bool any = samples.weight > 0.f;
+        float harmonics[HARMONICS], rgb[3], step[RECORD] = {}, fine[DETAIL] = {};
+        const float* v = directions + r * 3;
+        nk::sh_basis(v[0], v[1], v[2], BANDS, harmonics);
+        weigh(harmonics, samples.sum, samples.detail, rgb);
+        const float scale = any ? opacity / samples.weight : 0.f;
+        const float behind = any ? 1.f - opacity : 1.f;
+        losses[r] = 0.f;
+        for (int a = 0; a < 3; ++a) {
+            const float error = behind * background[a] - targets[r * 3 + a] +
+                                scale * rgb[a];
+            losses[r] += error * error;
+            fine[a] = 2.f * scale * error;
+            for (int i = 0; i < GREYS; ++i) fine[3 + i] += harmonics[1 + i] * fine[a];
+            for (int d = 0; d < COLOURED; ++d) step[d * 3 + a] = harmonics[d] * fine[a];
+            for (int d = COLOURED; d < HARMONICS; ++d)
+                step[2 * COLOURED + d] += harmonics[d] * fine[a];
+        }
+        for (const auto& sample : samples.all)
+            for (int c = 0; c < 8; ++c) {
+                components.add(sample.rows[c], sample.share[c], step);
+                details.add(sample.detail_rows[c], sample.detail_share[c], fine);
             }
-            for (const auto& sample : samples.all)
-                for (int c = 0; c < 8; ++c) {
-                    components.add(sample.rows[c], sample.share[c], step);
-                    details.add(sample.detail_rows[c], sample.detail_share[c], fine);
-                }
-        });
+    };
+    std::vector<Samples> shades(nk::num_threads() * nk::VL, Samples{s, components, details});
+    nk::parallel_for(n_rays, TILE, [&](int64_t begin, int64_t end, int thread) {
+        Samples* gathered = shades.data() + thread * nk::VL;
+        march(s, origins, 3, directions, begin, end, gathered,
+              [&](int64_t ray, int64_t count, const nk::baked::Seen& seen) {
+                  for (int64_t l = 0; l < count; ++l)
+                      add(ray + l, gathered[l], seen.opacity[l]);
+              });
     });
 }

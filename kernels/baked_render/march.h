@@ -1,4 +1,4 @@
-// One ray through a baked scene, VL lattice points of one block at a time.
+// VL neighbouring rays through a baked scene, a lattice point of each at a time.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -14,11 +14,11 @@
 namespace nk::baked {
 
 // Two neighbouring densities in one load.
-inline vi load_pairs(const int16_t* row, vi corner) {
+inline vi load_pairs(const int16_t* density, vi corner) {
     vi pairs;
     for (int i = 0; i < VL; ++i) {
         int32_t pair;
-        std::memcpy(&pair, row + corner[i], 4);
+        std::memcpy(&pair, density + corner[i], 4);
         pairs[i] = pair;
     }
     return pairs;
@@ -30,116 +30,124 @@ inline vf blend(vi pairs, vf fx) {
 }
 
 struct Seen {
-    float transmittance = 1.f, depth = 0.f, opacity = 0.f;
+    vf transmittance = splat(1.f), depth{}, opacity{};
 };
 
-// One ray, from lattice point k on; shade(place, voxel, corner, weight, fx, fy, fz) is called for every
-// sample that weighs more than weight_min: `corner` is its voxel's lowest in the block at `place`.
+// Rays i .. i + VL - 1 of a tile, that meet nothing before t = `start`. For every sample of ray i + l
+// that weighs more than weight_min shades[l](place, voxel, corner, weight, fx, fy, fz) is called:
+// `corner` is its voxel's lowest in the block at `place`.
 template <class Shade>
 class March {
   public:
-    March(const Scene& s, const Tile& tile, int64_t i, Shade& shade)
-        : s_(s),
-          shade_(shade),
-          o_{tile.o[0][i], tile.o[1][i], tile.o[2][i]},
-          d_{tile.d[0][i], tile.d[1][i], tile.d[2][i]} {}
-
-    Seen run(int64_t k, float t_out) {
-        float inverse[3], ahead[3], behind[3];
+    March(const Scene& s, const Tile& tile, int64_t i, Shade* shades) : s_(s), shades_(shades) {
+        const float top = static_cast<float>(s.resolution);
+        for (int l = 0; l < VL; ++l) t_out_[l] = i + l < tile.count ? s.far : 0.f;
         for (int a = 0; a < 3; ++a) {
-            const bool parallel = std::fabs(d_[a]) < 1e-12f;
-            inverse[a] = parallel ? 0.f : 1.f / d_[a];
-            // Of the far face of a cube: its coordinate is ahead + 4 block + behind * reach.
-            const bool up = d_[a] > 0.f;
-            ahead[a] = (up ? 0.f : 4.f) - o_[a], behind[a] = up ? 4.f : -4.f;
-            if (parallel) ahead[a] = 0.f;
+            o_[a] = nk::load(tile.o[a] + i), d_[a] = nk::load(tile.d[a] + i);
+            const vi up = d_[a] > vf{}, still = max(d_[a], -d_[a]) < splat(1e-12f);
+            const vi outside = (o_[a] < vf{}) | (o_[a] >= splat(top));
+            inverse_[a] = 1.f / select(still, splat(1.f), d_[a]);
+            const vf t0 = -o_[a] * inverse_[a], t1 = (top - o_[a]) * inverse_[a];
+            t_in_ = max(t_in_, select(still, select(outside, splat(3e38f), vf{}), min(t0, t1)));
+            t_out_ = min(t_out_, select(still, splat(3e38f), max(t0, t1)));
+            // Of the far face of a cube: its coordinate is ahead + 4 block + behind * reach. No face
+            // is ahead of a ray along it.
+            ahead_[a] = select(still, splat(1e30f), select(up, vf{}, splat(4.f)) - o_[a]);
+            behind_[a] = select(up, splat(4.f), splat(-4.f));
         }
-        const float per_step = 1.f / s_.step;
-        // An integer end, so that a march ends whatever the ray: NaN, infinite, of no direction.
-        const float end = std::ceil(t_out * per_step - 0.5f);
-        const int64_t k_end = end < 1e9f ? static_cast<int64_t>(end) : 0;
-        while (k < k_end) {
-            const float t = (static_cast<float>(k) + 0.5f) * s_.step;
-            int32_t block[3];
-            for (int a = 0; a < 3; ++a) block[a] = s_.cell(o_[a] + t * d_[a]) >> 2;
-            const int64_t flat = s_.flat(block);
-            const int32_t distance = s_.distances[flat];
-            // Empty blocks around, or this block alone: to the far faces of that cube.
-            const float reach = static_cast<float>(distance ? distance : 1);
-            float t_exit = 3e38f;
+    }
+
+    Seen run(float start) {
+        const float per_step = 1.f / s_.step, top = static_cast<float>(s_.resolution) - 0.5f;
+        // Floats count up to 2^24, so that a march ends whatever the ray: NaN, infinite, of no
+        // direction.
+        vf last = points(t_out_ * per_step), k = points(max(t_in_, splat(start)) * per_step);
+        last = select(last < splat(16777216.f), last, vf{});
+        for (vi active = k < last; lane_bits(active); active &= k < last) {
+            const vf t = (k + 0.5f) * s_.step;
+            vf f[3];
+            vi c[3], block[3];
             for (int a = 0; a < 3; ++a) {
-                const float face = ahead[a] + static_cast<float>(block[a] * 4) + behind[a] * reach;
-                t_exit = inverse[a] == 0.f ? t_exit : std::min(t_exit, face * inverse[a]);
+                f[a] = o_[a] + t * d_[a];
+                c[a] = to_int(min(max(f[a], vf{}), splat(top)));
+                f[a] -= to_float(c[a]), block[a] = c[a] >> 2, c[a] &= 3;
             }
-            // A hair less, so that a point on the face is looked at itself.
-            int64_t next = index(std::min(t_exit * per_step, 2e9f) - 1e-3f);
-            next = std::min(std::max(next, k + 1), k_end);
-            if (!distance) {
-                const int64_t place = s_.places[flat];
-                const float low[3] = {o_[0] - block[0] * 4.f, o_[1] - block[1] * 4.f,
-                                      o_[2] - block[2] * 4.f};
-                for (; k < next; k += VL) {
-                    samples(place, low, k, static_cast<int32_t>(std::min<int64_t>(next - k, VL)));
-                    if (seen_.transmittance < s_.early_stop) return seen_;
+            const vi flat = (block[2] * s_.n + block[1]) * s_.n + block[0];
+            vi distance;
+            for (int l = 0; l < VL; ++l) distance[l] = s_.distances[flat[l]];
+            const vi empty = distance > vi{};
+            vf next = k + 1.f;
+            if (lane_bits(active & empty)) {  // to the far faces of the cube of empty blocks
+                vf t_exit = splat(3e38f);
+                for (int a = 0; a < 3; ++a) {
+                    const vf face = ahead_[a] + to_float(block[a] << 2) + behind_[a] * to_float(distance);
+                    t_exit = min(t_exit, face * inverse_[a]);
                 }
+                // A hair less, so that a point on the face is looked at itself.
+                next = select(empty, max(points(t_exit * per_step - 1e-3f), next), next);
             }
+            if (lane_bits(active & ~empty)) active &= samples(active, gather(s_.places, flat), c, f, t);
             k = next;
         }
         return seen_;
     }
 
   private:
-    static int64_t index(float steps) { return static_cast<int64_t>(std::ceil(steps - 0.5f)); }
+    // The first lattice point at or behind t = `steps` steps.
+    static vf points(vf steps) { return -floor(0.5f - min(max(steps, vf{}), splat(1e9f))); }
 
-    // Lattice points k .. k + count - 1, all in one block; the ray's origin is `low` from it.
-    void samples(int64_t place, const float* low, int64_t k, int32_t count) {
-        vf lane;
-        for (int i = 0; i < VL; ++i) lane[i] = static_cast<float>(i);
-        const vf t = (static_cast<float>(k) + 0.5f + lane) * s_.step;
-        vf f[3];
-        vi c[3];
-        for (int a = 0; a < 3; ++a) {
-            f[a] = low[a] + t * d_[a];
-            c[a] = to_int(min(max(f[a], vf{}), splat(3.5f)));
-            f[a] -= to_float(c[a]);
-        }
-        const vi voxel = c[0] + (c[1] << 2) + (c[2] << 4);
-        const uint64_t word = s_.words[place];
-        const vi half = voxel > splat(int32_t{31}) ? splat(static_cast<int32_t>(word >> 32))
-                                                   : splat(static_cast<int32_t>(word));
-        uint32_t bits = lane_bits(half >> (voxel & 31)) & ((1u << count) - 1);
-        if (!bits) return;
+    // One lattice point a ray, in voxels c of blocks at `place`: which rays go on.
+    vi samples(vi active, vi place, const vi* c, const vf* f, vf t) {
+        const vi voxel = c[0] + (c[1] << 2) + (c[2] << 4), half = place * 2 + (voxel >> 5);
+        vi word;
+        for (int l = 0; l < VL; ++l) word[l] = half_word(half[l]);
+        const vi met = active & -((word >> (voxel & 31)) & 1);
+        if (!lane_bits(met)) return active;
         const vi corner = c[0] + c[1] * 5 + c[2] * 25;
-        const int16_t* row = s_.density + place * ROW;
-        const vf x00 = blend(load_pairs(row, corner), f[0]),
-                 x10 = blend(load_pairs(row + 5, corner), f[0]),
-                 x01 = blend(load_pairs(row + 25, corner), f[0]),
-                 x11 = blend(load_pairs(row + 30, corner), f[0]);
+        const vi at = place * static_cast<int32_t>(ROW) + corner;
+        const vf x00 = blend(load_pairs(s_.density, at), f[0]),
+                 x10 = blend(load_pairs(s_.density + 5, at), f[0]),
+                 x01 = blend(load_pairs(s_.density + 25, at), f[0]),
+                 x11 = blend(load_pairs(s_.density + 30, at), f[0]);
         const vf y0 = x00 + f[1] * (x10 - x00), y1 = x01 + f[1] * (x11 - x01);
-        const vf where = s_.transparency.place(y0 + f[2] * (y1 - y0));
+        const vf keep = select(met, s_.transparency.of(y0 + f[2] * (y1 - y0)), splat(1.f));
+        const vf weight = seen_.transmittance * (1.f - keep);
+        seen_.transmittance *= keep;
+        const vi stopped = met & (seen_.transmittance < splat(s_.early_stop));
+        // What is left is not seen to pass.
+        const vf caught = weight + select(stopped, seen_.transmittance, vf{});
+        seen_.depth += caught * t;
+        seen_.opacity += caught;
+        if (s_.max_weights)
+            for (uint32_t bits = lane_bits(met); bits; bits &= bits - 1) {
+                const int l = __builtin_ctz(bits);
+                float& most = s_.max_weights[place[l] * int64_t{64} + voxel[l]];
+                most = std::max(most, weight[l]);
+            }
+        uint32_t bits = lane_bits(met & (weight > splat(s_.weight_min)));
+        if (!bits) return ~stopped;
+        float weights[VL], x[VL], y[VL], z[VL];
+        nk::store(weights, weight), nk::store(x, f[0]), nk::store(y, f[1]), nk::store(z, f[2]);
+        int32_t places[VL], voxels[VL], corners[VL];
+        std::memcpy(places, &place, sizeof place), std::memcpy(voxels, &voxel, sizeof voxel);
+        std::memcpy(corners, &corner, sizeof corner);
         for (; bits; bits &= bits - 1) {
-            const int i = __builtin_ctz(bits);
-            const float keep = s_.transparency.at(where[i]);
-            const float weight = seen_.transmittance * (1.f - keep);
-            seen_.transmittance *= keep;
-            seen_.depth += weight * t[i];
-            seen_.opacity += weight;
-            if (s_.max_weights) {
-                float& most = s_.max_weights[place * 64 + voxel[i]];
-                most = std::max(most, weight);
-            }
-            if (weight > s_.weight_min) shade_(place, voxel[i], corner[i], weight, f[0][i], f[1][i], f[2][i]);
-            if (seen_.transmittance < s_.early_stop) {  // what is left is not seen to pass
-                seen_.depth += seen_.transmittance * t[i];
-                seen_.opacity += seen_.transmittance;
-                return;
-            }
+            const int l = __builtin_ctz(bits);
+            shades_[l](places[l], voxels[l], corners[l], weights[l], x[l], y[l], z[l]);
         }
+        return ~stopped;
+    }
+
+    int32_t half_word(int32_t at) const {
+        int32_t word;
+        std::memcpy(&word, reinterpret_cast<const char*>(s_.words) + int64_t{4} * at, sizeof word);
+        return word;
     }
 
     const Scene& s_;
-    Shade& shade_;
-    float o_[3], d_[3];  // voxels, and per t
+    Shade* shades_;
+    vf o_[3], d_[3], inverse_[3], ahead_[3], behind_[3];  // voxels, and per t
+    vf t_in_ = splat(s_.near), t_out_;
     Seen seen_;
 };
 

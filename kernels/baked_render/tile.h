@@ -31,13 +31,12 @@ class Transparency {
         }
         base_ = (raw_low - LOW) * per_raw_, scale_ = raw_scale * per_raw_;
     }
-    // Place in the table of stored densities q.
-    vf place(vf q) const {
-        return min(max(base_ + scale_ * q, vf{}), splat(static_cast<float>(SIZE) - 1.001f));
-    }
-    float at(float place) const {
-        const int32_t i = static_cast<int32_t>(place);
-        return keep_[i] + (place - static_cast<float>(i)) * (keep_[i + 1] - keep_[i]);
+    // Of stored densities q.
+    vf of(vf q) const {
+        const vf place = min(max(base_ + scale_ * q, vf{}), splat(static_cast<float>(SIZE) - 1.001f));
+        const vi i = to_int(place);
+        const vf low = gather(keep_, i);
+        return low + (place - to_float(i)) * (gather(keep_ + 1, i) - low);
     }
 
   private:
@@ -81,28 +80,20 @@ inline uint32_t lane_bits(vi v) {
 #endif
 }
 
-// Rays in voxels from the lowest corner, and where each is in the cube.
+// Rays in voxels from the lowest corner.
 struct Tile {
-    float o[3][TILE] = {}, d[3][TILE] = {}, t_in[TILE], t_out[TILE];
+    float o[3][TILE], d[3][TILE];
+    int64_t count;
 
-    void load(const Scene& s, const float* origins, int64_t stride, const float* directions,
-              int64_t count) {
-        const float per_voxel = 1.f / s.voxel, top = static_cast<float>(s.resolution);
-        for (int64_t i = 0; i < TILE; ++i) t_in[i] = s.near, t_out[i] = i < count ? s.far : 0.f;
+    Tile(const Scene& s, const float* origins, int64_t stride, const float* directions, int64_t n)
+        : count(n) {
+        const float per_voxel = 1.f / s.voxel;
         for (int a = 0; a < 3; ++a) {
-            for (int64_t i = 0; i < count; ++i) {
+            for (int64_t i = 0; i < n; ++i) {
                 o[a][i] = (origins[i * stride + a] - s.box_min[a]) * per_voxel;
                 d[a][i] = directions[i * 3 + a] * per_voxel;
             }
-            for (int64_t i = 0; i < count; ++i) {
-                const float p = o[a][i], v = d[a][i];
-                const bool parallel = std::fabs(v) < 1e-12f;
-                const float inverse = 1.f / (parallel ? 1.f : v);
-                const float t0 = -p * inverse, t1 = (top - p) * inverse;
-                const float outside = p < 0.f ? 3e38f : p >= top ? 3e38f : 0.f;
-                t_in[i] = std::max(t_in[i], parallel ? outside : std::min(t0, t1));
-                t_out[i] = std::min(t_out[i], parallel ? 3e38f : std::max(t0, t1));
-            }
+            std::fill(o[a] + n, o[a] + TILE, 0.f), std::fill(d[a] + n, d[a] + TILE, 0.f);
         }
     }
 
@@ -110,14 +101,8 @@ struct Tile {
     //
     // All are as close to their mean ray as a + b t, and the distances are of whole blocks.
     float skip(const Scene& s, int64_t begin, int64_t end, float start) const {
-        float first = 3e38f, last = 0.f;
-        for (int64_t i = begin; i < end; ++i) {
-            const bool inside = t_in[i] < t_out[i];
-            first = std::min(first, inside ? t_in[i] : 3e38f);
-            last = std::max(last, inside ? t_out[i] : 0.f);
-        }
-        float t = std::max(start, first);
-        if (!(t < last)) return 3e38f;
+        const float top = static_cast<float>(s.resolution);
+        float t = std::max(start, s.near), last = s.far;
         float origin[3], direction[3], a = 0.f, b = 0.f, fastest = 0.f;
         for (int x = 0; x < 3; ++x) {
             const Range from = range(o[x] + begin, end - begin), to = range(d[x] + begin, end - begin);
@@ -125,9 +110,15 @@ struct Tile {
             a = std::max(a, 0.5f * (from.high - from.low));
             b = std::max(b, 0.5f * (to.high - to.low));
             fastest = std::max(fastest, std::fabs(direction[x]));
+            // The first that may come into the cube, and the last to leave it.
+            if (from.high < 0.f) t = std::max(t, to.high > 0.f ? -from.high / to.high : 3e38f);
+            if (from.low > top) t = std::max(t, to.low < 0.f ? (top - from.low) / to.low : 3e38f);
+            if (to.low > 0.f) last = std::min(last, (top - from.low) / to.low);
+            if (to.high < 0.f) last = std::min(last, -from.high / to.high);
         }
         const float least = 2.f / fastest, speed = 1.f / (fastest + b);
-        while (t < last) {
+        for (int64_t n = 0; n < s.resolution; ++n) {
+            if (!(t < last)) return 3e38f;
             int32_t block[3];
             for (int x = 0; x < 3; ++x) block[x] = s.cell(origin[x] + t * direction[x]) >> 2;
             const float room = static_cast<float>(s.distances[s.flat(block)] * 4 - 4) - 0.01f;
@@ -135,51 +126,10 @@ struct Tile {
             if (!(ahead > least)) return t;
             t += ahead;
         }
-        return 3e38f;
-    }
-
-    // Lattice points k at which rays begin .. end - 1, that meet nothing before t = `start`, come to
-    // their first stored block, or -1 where there is none. VL rays take their steps together.
-    void advance(const Scene& s, int64_t begin, int64_t end, float start, int32_t* k_first) const {
-        const float per_step = 1.f / s.step, top = static_cast<float>(s.resolution) - 0.5f;
-        for (int64_t i = begin; i < end; i += VL) {
-            vf inverse[3], ahead[3], behind[3], k = points(max(nk::load(t_in + i), splat(start)) * per_step);
-            const vf last = points(nk::load(t_out + i) * per_step);
-            for (int a = 0; a < 3; ++a) {
-                const vf v = nk::load(d[a] + i);
-                const vi up = v > vf{}, still = max(v, -v) < splat(1e-12f);
-                inverse[a] = select(still, vf{}, 1.f / select(still, splat(1.f), v));
-                ahead[a] = select(up, vf{}, splat(4.f)) - nk::load(o[a] + i);
-                behind[a] = select(up, splat(4.f), splat(-4.f));
-            }
-            for (vi active = k < last; lane_bits(active);) {
-                const vf t = (k + 0.5f) * s.step;
-                vf t_exit = splat(3e38f);
-                vi block[3];
-                for (int a = 0; a < 3; ++a)
-                    block[a] = to_int(min(max(nk::load(o[a] + i) + t * nk::load(d[a] + i), vf{}), splat(top))) >> 2;
-                const vi flat = (block[2] * s.n + block[1]) * s.n + block[0];
-                vi distance;
-                for (int l = 0; l < VL; ++l) distance[l] = s.distances[flat[l]];
-                active &= distance > vi{};
-                for (int a = 0; a < 3; ++a) {
-                    const vf face = ahead[a] + to_float(block[a] << 2) + behind[a] * to_float(distance);
-                    t_exit = select(inverse[a] == vf{}, t_exit, min(t_exit, face * inverse[a]));
-                }
-                // A hair less, so that a point on the face is looked at itself.
-                const vf next = min(max(points(t_exit * per_step - 1e-3f), k + 1.f), last);
-                k = select(active, next, k);
-                active &= k < last;
-            }
-            for (int64_t l = 0; l < VL; ++l)
-                k_first[i + l] = k[l] < last[l] ? static_cast<int32_t>(k[l]) : -1;
-        }
+        return t;
     }
 
   private:
-    // The first lattice point at or behind t = `steps` steps.
-    static vf points(vf steps) { return -floor(0.5f - min(max(steps, vf{}), splat(1e9f))); }
-
     struct Range {
         float low, high;
     };
