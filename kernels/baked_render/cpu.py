@@ -81,6 +81,8 @@ def _rows(values: torch.Tensor) -> tuple[torch.Tensor, int]:
 
 
 def _scene(grid: BakedGrid) -> tuple[object, ...]:
+    if grid.density.numel() >= 1 << 31:  # eight of them are addressed together, by 32 bits
+        raise ValueError(f"`grid` must have under 2^31 densities, got {grid.density.numel()}")
     return (
         *(grid.resolution, grid.places, grid.distances, grid.words),
         *(grid.density, grid.ranks, grid.first, grid.first_brick),
