@@ -26,6 +26,7 @@ from nerfkit.shutter import Shutter
 MODELS = ("PINHOLE", "OPENCV", "OPENCV_FISHEYE")
 RIGID_TOLERANCE = 1e-3
 CACHE_RAYS = 65536
+MOST_WIDE, MOST = 1 << 16, 1 << 28  # pixels a side and in all: more is damage, not a picture
 _DTYPES = {"width": torch.int64, "height": torch.int64}
 
 
@@ -359,8 +360,11 @@ def check_cameras(cameras: Cameras, sources: Sequence[str]) -> None:
         if not rest.isfinite().all():
             raise NerfkitError(f"{source}: principal point or distortion holds NaN or infinity")
         width, height = int(cameras.width[i]), int(cameras.height[i])
-        if width < 1 or height < 1:
-            raise NerfkitError(f"{source}: image size must be positive, got {width}x{height}")
+        if not (1 <= width <= MOST_WIDE and 1 <= height <= MOST_WIDE and width * height <= MOST):
+            raise NerfkitError(
+                f"{source}: image size must be positive, at most {MOST_WIDE} pixels a side and "
+                f"{MOST} in all, got {width}x{height}"
+            )
 
 
 def check_pose(c2w: Tensor, source: str, what: str = "the camera pose") -> None:

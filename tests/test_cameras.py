@@ -215,6 +215,8 @@ def broken(name: str) -> Cameras:
         cameras.cx[1] = float("nan")
     elif name == "size":
         cameras.width[1] = 0
+    elif name == "huge":
+        cameras.width[1] = cameras.height[1] = 20_000
     elif name == "model":
         cameras.model[1] = "EQUIRECTANGULAR"
     return cameras
@@ -233,6 +235,7 @@ def broken(name: str) -> Cameras:
         ("focal-inf", "focal lengths must be positive"),
         ("centre", "principal point"),
         ("size", "image size must be positive"),
+        ("huge", "at most 65536 pixels a side and 268435456 in all, got 20000x20000"),
         ("model", "unknown camera model 'EQUIRECTANGULAR'"),
     ],
 )
