@@ -46,7 +46,7 @@ def main() -> None:
     if not isinstance(run.field, NerfField):
         sys.exit(f"{options.run}: want a run of --preset nerf")
     result = {
-        "run": str(options.run),
+        "run": options.run.name,
         "guided": sampling(run, options.views),
         "training": training(options.run, run.config),
         "threads": torch.get_num_threads(),
