@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nerfkit.errors import NerfkitError
 from nerfkit.files import atomic_write
+from nerfkit.postprocess.blur.mat_file import read_matrix
 
 SUFFIXES = (".npy", ".mat", ".png")
 VARIABLE = "Kernel"
@@ -52,7 +53,7 @@ def load_kernel(path: Path) -> Tensor:
         if path.suffix.lower() == ".npy":
             values = np.load(path, mmap_mode="r", allow_pickle=False)  # no larger than the file
         elif path.suffix.lower() == ".mat":
-            values = scipy.io.loadmat(path)[VARIABLE]
+            values = read_matrix(path.read_bytes(), VARIABLE)
         else:
             with Image.open(path) as image:
                 values = np.asarray(image.convert("I"))
