@@ -35,6 +35,7 @@ from nerfkit.postprocess.colour import luma
 from nerfkit.postprocess.pictures import image_files, read_rgb
 
 
+@torch.no_grad()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("images", type=Path)
@@ -44,7 +45,6 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    torch.set_grad_enabled(False)
     scale = arguments.scale
     truths = gaussian8(scale)
     floors = mean_kernel_floor(truths)

@@ -9,6 +9,7 @@ from pathlib import Path
 import imageio.v3 as imageio
 import numpy as np
 import pytest
+import torch
 from sphere_run import SphereRun, cameras_around, write_blender
 
 from nerfkit.cli import main
@@ -33,7 +34,11 @@ def script(monkeypatch, capsys):
         monkeypatch.setenv("COLUMNS", "120")
         wanted = ["--json", str(json_file)] if json_file else []
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments), *wanted])
-        importlib.import_module(name).main()
+        threads = torch.get_num_threads()
+        try:
+            importlib.import_module(name).main()
+        finally:
+            torch.set_num_threads(threads)
         return capsys.readouterr().out, json.loads(json_file.read_text()) if json_file else {}
 
     return run

@@ -55,7 +55,7 @@ def level_sum_(
         values: contiguous, otherwise as in `level_sum`.
         transposed: gradients with respect to sums -> gradients with respect to values.
         team: ranks that share the memory of `values` and all call this: each has its part of the
-            bricks, and on return all are done.
+            bricks (backends other than "cpu": one has all), and on return all are done.
 
     Raises:
         ValueError: as in `level_sum`, or `values` not contiguous.
@@ -63,12 +63,17 @@ def level_sum_(
     _check(values, vertices)
     if not values.is_contiguous():
         raise ValueError("`values` must be contiguous to be changed in place")
-    implementation = _implementation(values, backend)
+    together = team is not None and team.local_size > 1
     with torch.no_grad():
-        if team is None or team.local_size == 1:
-            implementation.level_sum_(values, vertices, transposed)
-        else:
-            implementation.level_sum_together_(values, vertices, transposed, team)
+        if together and _backend.choose("level_sum", values, backend) == "cpu":
+            from .cpu_together import level_sum_together_
+
+            level_sum_together_(values, vertices, transposed, team)
+            return
+        if not together or team.leads_node:
+            _implementation(values, backend).level_sum_(values, vertices, transposed)
+        if together:
+            team.barrier()
 
 
 def _check(values: torch.Tensor, vertices: "Vertices") -> None:

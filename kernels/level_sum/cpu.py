@@ -1,7 +1,5 @@
 """C++ level_sum. Symbols as in the package docstring."""
 
-import itertools
-
 import torch
 from torch.autograd.function import once_differentiable
 
@@ -51,26 +49,3 @@ def level_sum_(values: torch.Tensor, vertices, transposed: bool) -> None:
     """Same function as the reference, float32 only."""
     _check(values)
     _run(values, vertices, transposed)
-
-
-def level_sum_together_(values: torch.Tensor, vertices, transposed: bool, team) -> None:
-    """`level_sum_` by the ranks of a node, level by level: each writes its part of the bricks."""
-    _check(values)
-    values[:BRICK].zero_()
-    channels = 1 if values.dim() == 1 else values.shape[1]
-    sizes = [(r // 4 + 1) ** 3 for r in vertices.resolutions.tolist()]
-    tables = [0, *itertools.accumulate(sizes)]
-    starts = vertices.level_start().tolist()
-    finer = range(1, len(sizes))
-    for level in reversed(finer) if transposed else finer:
-        written = level - 1 if transposed else level
-        part = team.rows(starts[written + 1] - starts[written])
-        first, last = starts[written] + part.start, starts[written] + part.stop
-        # two levels, of which the kernel writes one and finds the other by its table
-        bounds = torch.tensor([first, last, last] if transposed else [first, first, last])
-        _native.call(
-            "nk_level_sum",
-            *(values, channels, vertices.resolutions[level - 1 : level + 1], 2, bounds),
-            *(vertices.tables[tables[level - 1] :], vertices.coords, transposed),
-        )
-        team.barrier()

@@ -42,10 +42,3 @@ def level_sum_(values: torch.Tensor, vertices, transposed: bool) -> None:
     else:
         result = level_sum(values, vertices)
     values.copy_(result)
-
-
-def level_sum_together_(values: torch.Tensor, vertices, transposed: bool, team) -> None:
-    """`level_sum_` by one of the ranks, for which the others wait."""
-    if team.leads_node:
-        level_sum_(values, vertices, transposed)
-    team.barrier()
