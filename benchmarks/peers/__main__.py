@@ -66,7 +66,10 @@ def beside(peer: Peer, task: Task, seconds: float) -> dict[str, Any]:
     if task.place.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     began = time.monotonic()
-    fitted = peer.fit(task, began + seconds)
+    try:
+        fitted = peer.fit(task, began + seconds)
+    except ImportError as error:  # it is there, but something that it needs is not
+        return {"name": peer.name, "absent": f"cannot be imported: {error}"}
     synchronise()
     taken = time.monotonic() - began
     return {
