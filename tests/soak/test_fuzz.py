@@ -9,7 +9,7 @@ from launching import ENVIRONMENT, ROOT, SECONDS
 
 def test_no_damaged_file_does_harm(tmp_path):
     found = tmp_path / "found.json"
-    command = [sys.executable, str(ROOT / "benchmarks" / "fuzz.py"), "--inputs", "100"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "fuzz.py"), "--inputs", "200"]
     process = subprocess.run(
         [*command, "--json", str(found)],
         env=ENVIRONMENT,
