@@ -15,10 +15,9 @@ def level_sum_together_(values: torch.Tensor, vertices, transposed: bool, team) 
     _check(values)
     values[:BRICK].zero_()
     channels = 1 if values.dim() == 1 else values.shape[1]
-    sizes = [(r // 4 + 1) ** 3 for r in vertices.resolutions.tolist()]
-    tables = [0, *itertools.accumulate(sizes)]
+    tables = [0, *itertools.accumulate(vertices.table_sizes())]
     starts = vertices.level_start().tolist()
-    finer = range(1, len(sizes))
+    finer = range(1, len(vertices.resolutions))
     for level in reversed(finer) if transposed else finer:
         written = level - 1 if transposed else level
         part = team.rows(starts[written + 1] - starts[written])

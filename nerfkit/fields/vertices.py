@@ -85,9 +85,13 @@ class Vertices:
         """First brick of every level, and the end: [n_levels + 1] int64."""
         return torch.tensor([1, *(len(c) for c in self.codes)], device="cpu").cumsum(0)
 
+    def table_sizes(self) -> list[int]:
+        """Entries of each level's table."""
+        return [(int(r) // 4 + 1) ** 3 for r in self.resolutions]
+
     def table(self, level: int) -> Tensor:
         """Brick table of one level, [n, n, n] (z, y, x) int32."""
-        sizes = [(int(r) // 4 + 1) ** 3 for r in self.resolutions]
+        sizes = self.table_sizes()
         start = sum(sizes[:level])
         n = int(self.resolutions[level]) // 4 + 1
         return self.tables[start : start + sizes[level]].view(n, n, n)
