@@ -68,12 +68,13 @@ class FitConfig:
     """fast: voxels that never weighed this much are emptied, unless a neighbour did; by default
     0.02, with ndc, where fog long hides what lies behind, 0.001."""
     smoothness: float | None = None
-    """fast: weight of the total variation of the density; by default 0.01 with ndc, 0.05 of an
+    """fast: weight of the total variation of the density; by default 0.003 with ndc, 0.05 of an
     unbounded scene, else 0."""
     hidden: tuple[int, ...] | None = None
     """fast: units of the colour network's hidden layers; by default 64, in a long fit 64 64."""
-    bands: int = 3
-    """fast: bands of spherical harmonics of the view direction."""
+    bands: int | None = None
+    """fast: bands of spherical harmonics of the view direction; by default 3, with ndc, where all
+    cameras look from one side, 2."""
     octree: bool = True
     """nerf, fastnerf: whether rays are sampled only where an octree, learned from the coarse
     network, is occupied."""
@@ -145,7 +146,7 @@ class FitConfig:
             value = getattr(self, name)
             if value is not None and not 1 <= value <= most:
                 raise NerfkitError(f"--{_option(name)}: want 1 to {most}, got {value}")
-        if not 1 <= self.bands <= MAX_BANDS:
+        if not 1 <= self.direction_bands <= MAX_BANDS:
             raise NerfkitError(f"--bands: want 1 to {MAX_BANDS}, got {self.bands}")
         if not all(1 <= width <= MAX_WIDTH for width in self.hidden_units):
             given = " ".join(map(str, self.hidden_units))
@@ -175,6 +176,11 @@ class FitConfig:
         return self.hidden if self.hidden is not None else (64, 64) if self.is_long else (64,)
 
     @property
+    def direction_bands(self) -> int:
+        """`bands`, or its default."""
+        return self.bands if self.bands is not None else 2 if self.ndc else 3
+
+    @property
     def least_weight(self) -> float:
         """`prune_weight`, or its default."""
         if self.prune_weight is not None:
@@ -186,7 +192,7 @@ class FitConfig:
         """`smoothness`, or its default."""
         if self.smoothness is not None:
             return self.smoothness
-        return 0.01 if self.ndc else 0.05 if self.scene == "unbounded" else 0.0
+        return 0.003 if self.ndc else 0.05 if self.scene == "unbounded" else 0.0
 
     @property
     def weight_spread(self) -> float:

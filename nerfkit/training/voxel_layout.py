@@ -63,7 +63,7 @@ def first_layout(
         size = 2 * ndc.half_depth
     shape = FieldShape(
         hidden=tuple(config.hidden_units),
-        bands=config.bands,
+        bands=config.direction_bands,
         density_scale=DENSITY_GAIN / size,
         density_bias=CARVED_BIAS if scene.carved else FULL_BIAS,
         step_voxels=config.step_voxels,
