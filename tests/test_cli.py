@@ -180,6 +180,24 @@ def test_a_full_disk_is_one_line(run, tmp_path, monkeypatch, capsys):
     assert last == "nerfkit: error: /somewhere/file: No space left on device"
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"),
+        RuntimeError("can't start new thread"),
+    ],
+)
+def test_too_little_memory_is_one_line(run, tmp_path, monkeypatch, capsys, error):
+    def greedy(camera, outputs):
+        raise error
+
+    monkeypatch.setattr(run, "render", greedy)
+    assert cli.main(["render", str(run.folder), "-o", str(tmp_path / "out")]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("nerfkit: error: not enough memory")
+
+
 def test_interrupting_says_what_was_kept(run, tmp_path, capsys):
     run.stop_at = run.frames + 3
     line = f"render {run.folder} -o {tmp_path / 'out'} --seconds 1 --fps 4"
