@@ -1,4 +1,8 @@
-"""Errors meant for the person at the keyboard."""
+"""Errors meant for the person at the keyboard, and those that mean too little memory."""
+
+# In what is raised by torch's allocators ("can't allocate memory", "CUDA out of memory"), by oneDNN
+# ("not enough memory") and by Python where a thread's stack finds no room. Needs no torch.
+NO_MEMORY = "t allocate memory", "out of memory", "not enough memory", "can't start new thread"
 
 
 class NerfkitError(Exception):
@@ -10,6 +14,13 @@ class NerfkitError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__("".join(map(_shown, message)))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error, plain RuntimeErrors of other libraries included, says memory is used up."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in NO_MEMORY)
 
 
 def _shown(character: str) -> str:

@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from nerfkit import __version__
-from nerfkit.errors import NerfkitError
+from nerfkit.errors import NerfkitError, is_out_of_memory
 
 # name -> (module:function, what it does)
 COMMANDS = {
@@ -48,8 +48,6 @@ COMMANDS = {
     "info": ("nerfkit.cli.info:info", "versions, devices and the active backend of every op"),
 }
 SHARED = ("fit", "render")  # what several processes can do together
-# RuntimeErrors of torch, and of Python where there is no room for a thread's stack
-NO_MEMORY = ("t allocate memory", "t start new thread")
 
 
 def usage() -> str:
@@ -172,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(_describe(error))
     except (MemoryError, RuntimeError) as error:
-        if not (isinstance(error, MemoryError) or any(text in str(error) for text in NO_MEMORY)):
+        if not is_out_of_memory(error):
             raise
         return _fail("not enough memory: fewer --samples, or a larger --downscale, take less")
     except KeyboardInterrupt as interrupt:

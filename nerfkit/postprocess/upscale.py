@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nerfkit.errors import NerfkitError
+from nerfkit.errors import NerfkitError, is_out_of_memory
 from nerfkit.kernels.bicubic_add import bicubic_add
 from nerfkit.postprocess.colour import TO_YCBCR
 from nerfkit.postprocess.networks import BicubicSkip
@@ -88,7 +88,7 @@ class Upscaler:
                     self._place(image, tile, out)
                 return out
             except (MemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
             # outside the handler, where the traceback no longer holds the failed tile's tensors
             self._halve(height, width)
@@ -189,10 +189,3 @@ def _tiles(height: int, width: int, high: int, wide: int) -> Iterator[tuple[int,
     for top in range(0, height, high):
         for left in range(0, width, wide):
             yield top, min(top + high, height), left, min(left + wide, width)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    text = str(error)  # torch's allocator for the CPU and oneDNN raise a plain RuntimeError
-    return "can't allocate memory" in text or "not enough memory" in text
