@@ -99,7 +99,7 @@ def _run(values: torch.Tensor, vertices, transposed: bool) -> None:
     channels = 1 if values.dim() == 1 else values.shape[1]
     starts = vertices.level_start().tolist()
     sizes = [r // 4 + 1 for r in vertices.resolutions.tolist()]
-    tables = vertices.tables.split([n**3 for n in sizes])
+    tables = vertices.tables.split(vertices.table_sizes())
     pairs = list(zip(range(len(sizes) - 1), range(1, len(sizes)), strict=True))  # coarse, fine
     for coarse, fine in reversed(pairs) if transposed else pairs:
         kernel = _restrict_kernel if transposed else _prolong_kernel
