@@ -2,14 +2,12 @@
 
 import os
 import shutil
-import sys
 import time
 
 import imageio.v3 as imageio
 import pytest
 from sphere_run import SphereRun, write_blender
 
-from nerfkit import cli
 from nerfkit.paths import read_camera_path
 from nerfkit.training import FitConfig, fit
 
@@ -103,16 +101,3 @@ def test_the_whole_viewer(viewer, page, folder, tmp_path):
     os.utime(folder / "checkpoint.safetensors")  # as if a fit had gone on
     until(lambda: viewer.run is not run and client.pictures > seen)
     assert page.complaints == []
-
-
-def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys):
-    def fails(*arguments):
-        assert cli.main(["view", *map(str, arguments)]) == 2
-        error = capsys.readouterr().err
-        assert error.count("\n") == 1
-        return error
-
-    assert "holds no run" in fails(tmp_path)
-    assert "--port: want 1 to 65535" in fails(tmp_path, "--port", "0")
-    monkeypatch.setitem(sys.modules, "viser", None)
-    assert "pip install 'nerfkit[view]'" in fails(tmp_path)
