@@ -22,12 +22,13 @@ Level level_at(int64_t l, const int64_t* resolutions, const int64_t* starts, con
     return {starts[l], starts[l + 1], tables, static_cast<int32_t>(resolutions[l] / 4 + 1)};
 }
 
-// Row of the vertex (x, y, z) of a level; rows of the brick of zeros where it is not stored.
-int64_t row(const Level& level, int32_t x, int32_t y, int32_t z) {
-    if (x < 0 || y < 0 || z < 0) return 0;
-    const int32_t bx = x >> 2, by = y >> 2, bz = z >> 2;
-    if (bx >= level.n || by >= level.n || bz >= level.n) return 0;
-    const int64_t place = level.table[(static_cast<int64_t>(bz) * level.n + by) * level.n + bx];
+// Place of the brick (x, y, z) of a level's table; of the brick of zeros where none is stored.
+inline int64_t place(const Level& level, int32_t x, int32_t y, int32_t z) {
+    if (x < 0 || y < 0 || z < 0 || x >= level.n || y >= level.n || z >= level.n) return 0;
+    return level.table[(static_cast<int64_t>(z) * level.n + y) * level.n + x];
+}
+
+inline int64_t row(int64_t place, int32_t x, int32_t y, int32_t z) {
     return place * 64 + (x & 3) + 4 * (y & 3) + 16 * (z & 3);
 }
 
@@ -50,12 +51,20 @@ void prolong(const Level& coarse, const Level& fine, const int32_t* coords, floa
         float a[27 * C], b[36 * C], c[48 * C];  // x: 3 3 3, 3 3 4, then 3 4 4 (z, y, x)
         for (int64_t brick = fine.first + begin; brick < fine.first + end; ++brick) {
             const int32_t* at = coords + brick * 3;
+            // the 3 vertices along an axis lie in one brick or in two
+            const int32_t x = 2 * at[0], y = 2 * at[1], z = 2 * at[2];
+            int64_t places[2][2][2];
+            for (int k = 0; k < 2; ++k)
+                for (int j = 0; j < 2; ++j)
+                    for (int i = 0; i < 2; ++i)
+                        places[k][j][i] =
+                            place(coarse, (x + 2 * i) >> 2, (y + 2 * j) >> 2, (z + 2 * k) >> 2);
             for (int k = 0; k < 3; ++k)
                 for (int j = 0; j < 3; ++j)
                     for (int i = 0; i < 3; ++i)
                         std::memcpy(
                             a + ((k * 3 + j) * 3 + i) * C,
-                            values + row(coarse, 2 * at[0] + i, 2 * at[1] + j, 2 * at[2] + k) * C,
+                            values + row(places[k >> 1][j >> 1][i >> 1], x + i, y + j, z + k) * C,
                             sizeof(float) * C);
             for (int kj = 0; kj < 9; ++kj)
                 for (int i = 0; i < 4; ++i)
@@ -80,14 +89,21 @@ void restrict_to(const Level& coarse, const Level& fine, const int32_t* coords, 
         static thread_local float a[729 * C], b[324 * C], c[144 * C];  // 9 9 9, 9 9 4, 9 4 4
         for (int64_t brick = coarse.first + begin; brick < coarse.first + end; ++brick) {
             const int32_t* at = coords + brick * 3;
-            const int32_t x = 8 * at[0] - 1, y = 8 * at[1] - 1, z = 8 * at[2] - 1;
+            const int32_t x = 2 * at[0] - 1, y = 2 * at[1] - 1, z = 2 * at[2] - 1;
+            int64_t places[3][3][3];
+            for (int k = 0; k < 3; ++k)
+                for (int j = 0; j < 3; ++j)
+                    for (int i = 0; i < 3; ++i) places[k][j][i] = place(fine, x + i, y + j, z + k);
+            // along each axis the last vertex of one brick, then two whole bricks: row i is of brick
+            // (i + 3) / 4, whose vertex it is the (i + 3) % 4 th
             for (int k = 0; k < 9; ++k)
                 for (int j = 0; j < 9; ++j) {
-                    // along x: the last vertex of one brick, then two whole bricks
+                    const int64_t* along = places[(k + 3) >> 2][(j + 3) >> 2];
                     float* line = a + (k * 9 + j) * 9 * C;
-                    std::memcpy(line, values + row(fine, x, y + j, z + k) * C, sizeof(float) * C);
-                    for (int i = 1; i < 9; i += 4)
-                        std::memcpy(line + i * C, values + row(fine, x + i, y + j, z + k) * C,
+                    std::memcpy(line, values + row(along[0], 3, j + 3, k + 3) * C, sizeof(float) * C);
+                    for (int i = 1; i < 3; ++i)
+                        std::memcpy(line + (4 * i - 3) * C,
+                                    values + row(along[i], 0, j + 3, k + 3) * C,
                                     sizeof(float) * 4 * C);
                 }
             for (int kj = 0; kj < 81; ++kj)
