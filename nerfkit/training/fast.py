@@ -207,7 +207,8 @@ class FastLearner:
         team = self.team
         if self.poses is not None:
             gradient = self.optimiser.ray_gradient
-            self.poses.step(batch.views, batch.directions, gradient, rate_at(progress), team)
+            rate = rate_at(progress, config.ndc)
+            self.poses.step(batch.views, batch.directions, gradient, rate, team)
             self.poses.hold_mean()
         if config.exposure and not pixels.has_alpha and progress >= EXPOSURES_FROM:
             self.exposure.learn(batch.views, photographed, fitted.colors, team)

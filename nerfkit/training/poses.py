@@ -25,6 +25,7 @@ from nerfkit.ranks import ALONE, Team
 
 BETAS, EPS = (0.9, 0.99), 1e-15
 FIRST_RATE, LAST_RATE = 2e-3, 2e-5  # radians, and parts of the reach
+FACING_FROM, FACING_PART = 0.3, 0.03  # of a fit, and of the rates
 ALIGN_STEPS, ALIGN_RAYS = 120, 4096
 ALIGN_RATES = 2e-3, 1e-4
 STOP, WEIGHT = 1e-3, 1e-3
@@ -112,9 +113,17 @@ class Poses:
         return poses
 
 
-def rate_at(progress: float) -> float:
-    """Of a step of a fit."""
-    return FIRST_RATE * (LAST_RATE / FIRST_RATE) ** progress
+def rate_at(progress: float, facing: bool = False) -> float:
+    """Of a step of a fit.
+
+    Args:
+        facing: all cameras face one way, and a turn looks much like a shift. Before there is a
+            scene they would be moved together: fog without parallax fits them best.
+    """
+    rate = FIRST_RATE * (LAST_RATE / FIRST_RATE) ** progress
+    if not facing:
+        return rate
+    return FACING_PART * rate if progress >= FACING_FROM else 0.0
 
 
 class Aligner:

@@ -1,16 +1,23 @@
 """Poses: what rays say of them, and that wrong ones are put right."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from sphere_run import cameras_around
 from voxel_scene import BOX_MIN, SIZE, network
 
+from nerfkit.device import CPU
 from nerfkit.fields.fast import FastField, FieldShape
+from nerfkit.fields.ndc import Ndc
 from nerfkit.fields.unbounded import Unbounded
 from nerfkit.fields.vertices import Vertices
 from nerfkit.octree import Octree, morton_decode
+from nerfkit.training import FitConfig
+from nerfkit.training.fast import FastLearner
+from nerfkit.training.optimiser import Optimiser
+from nerfkit.training.pixels import Batch
 from nerfkit.training.poses import Aligner, Poses
 
 RIGHT = torch.tensor([0.02, -0.01, 0.015])
@@ -93,3 +100,40 @@ def test_corrected_rays_are_those_of_corrected_cameras():
     assert torch.allclose(directions, wanted.directions, atol=1e-6)
     again = Poses.of_memory(poses.memory(), 4)
     assert torch.equal(again.turns, poses.turns) and torch.equal(again.shifts, poses.shifts)
+
+
+class TwoViews:
+    """What `Pixels` offers a step: all rays of two cameras side by side, of random colours."""
+
+    device, has_alpha = CPU, True
+
+    def __init__(self) -> None:
+        self.cameras = cameras_around(2)
+        self.cameras.c2w[1] = self.cameras.c2w[0]
+        self.cameras.c2w[1, :, 3] += 0.3 * self.cameras.c2w[0, :, 0]
+
+    def draw(self, n_rays, generator, team):
+        rays = [self.cameras.image_rays(k) for k in range(2)]
+        origins = torch.cat([view.origins for view in rays])
+        directions = torch.cat([view.directions for view in rays])
+        n = len(origins)
+        colors = torch.rand(n, 3, generator=generator)
+        views = torch.arange(2).repeat_interleave(n // 2)
+        return Batch(origins, directions, colors, torch.ones(n, 1), views, n_all=n)
+
+
+@pytest.mark.parametrize("progress, largest", [(0.0, 0.0), (0.29, 0.0), (0.31, 2e-4)])
+def test_cameras_that_face_one_way_wait_for_a_scene(progress, largest):
+    generator = torch.Generator().manual_seed(0)
+    pixels = TwoViews()
+    ndc, octree = Ndc.of(pixels.cameras, 1.0).for_voxels(pixels.cameras, 3)
+    shape = FieldShape((8,), 2, 4.0, -1.0, 1.0, 1.0, ndc=ndc)
+    field = FastField.create(shape, octree, [2, 3], generator)
+    field.density.normal_(generator=generator)
+    field.sum_levels()
+    config = FitConfig(Path("."), Path("."), steps=9, finest=32, ndc=True, refine_poses=True)
+    learner = FastLearner(config, pixels.cameras, Optimiser(field), 3, 8.0)
+    given = learner.poses.turns.clone()
+    learner.step(progress, 1, pixels, generator)
+    moved = float((learner.poses.turns - given).abs().max())
+    assert moved <= largest and (moved > 0) == (largest > 0)
