@@ -44,6 +44,14 @@ def cameras_around(count: int = 12, width: int = 32, height: int = 24, distance:
     )
 
 
+def cameras_side_by_side(count: int, apart: float) -> Cameras:
+    """Cameras [count] that all face one way, as the first of `cameras_around` does."""
+    cameras = cameras_around(count)
+    cameras.c2w[:] = cameras.c2w[0].clone()
+    cameras.c2w[:, :, 3] += apart * torch.arange(count)[:, None] * cameras.c2w[:, :, 0]
+    return cameras
+
+
 class SphereRun:
     """What `nerfkit.run.Run` offers; `frames` counts the calls, `stop_at` plays Ctrl-C."""
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from sphere_run import cameras_around
+from sphere_run import cameras_around, cameras_side_by_side
 
 from nerfkit.cameras import Cameras
 from nerfkit.errors import NerfkitError
@@ -16,12 +16,7 @@ NEAR = 0.7
 
 
 def facing_forward() -> Cameras:
-    """Four cameras side by side."""
-    around = cameras_around(4)
-    c2w = around.c2w[:1].repeat(4, 1, 1)
-    c2w[:, :, 3] += 0.2 * torch.arange(4)[:, None] * c2w[:, :, 0]
-    around.c2w = c2w
-    return around
+    return cameras_side_by_side(4, apart=0.2)
 
 
 @pytest.fixture(params=["paper", "voxels"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from sphere_run import cameras_around
+from sphere_run import cameras_around, cameras_side_by_side
 from voxel_scene import BOX_MIN, SIZE, network
 
 from nerfkit.device import CPU
@@ -108,9 +108,7 @@ class TwoViews:
     device, has_alpha = CPU, True
 
     def __init__(self) -> None:
-        self.cameras = cameras_around(2)
-        self.cameras.c2w[1] = self.cameras.c2w[0]
-        self.cameras.c2w[1, :, 3] += 0.3 * self.cameras.c2w[0, :, 0]
+        self.cameras = cameras_side_by_side(2, apart=0.3)
 
     def draw(self, n_rays, generator, team):
         rays = [self.cameras.image_rays(k) for k in range(2)]

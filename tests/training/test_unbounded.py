@@ -7,7 +7,7 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 import torch
-from sphere_run import cameras_around
+from sphere_run import cameras_around, cameras_side_by_side
 
 from nerfkit.data import load_dataset
 from nerfkit.errors import NerfkitError
@@ -112,12 +112,9 @@ def test_what_is_chosen(folder, sphere_data):
         resolve(dataclasses.replace(config, preset="nerf", scene="unbounded"), dataset, views)
     with_alpha = load_dataset(sphere_data, splits=("train",))
     assert resolve(config, with_alpha, torch.arange(len(with_alpha))).scene == "bounded"
-    side_by_side = cameras_around(4)
-    c2w = side_by_side.c2w[:1].repeat(4, 1, 1)
-    c2w[:, :, 3] += 0.2 * torch.arange(4)[:, None] * c2w[:, :, 0]
     forward = dataclasses.replace(
         dataset,
-        cameras=dataclasses.replace(side_by_side, c2w=c2w),
+        cameras=cameras_side_by_side(4, apart=0.2),
         bounds=torch.tensor([[1.0, 9.0]] * 4),
     )
     assert resolve(config, forward, torch.arange(4)).scene == "forward"
