@@ -54,6 +54,13 @@ class Path(NamedTuple):
         """t [R, N] at u [R, N]."""
         return in_world(self.depth, u)
 
+    def cube(self, t: Tensor) -> Tensor:
+        """u [R] at t [R], the inverse of `world`; 0 before the near plane."""
+        if self.depth is None:
+            return t
+        start, z, slope, whole = self.depth.unbind(1)
+        return whole * (1 - z / (z + slope * (t - start).clamp_min(0)))
+
 
 @dataclass(frozen=True)
 class Ndc:

@@ -30,7 +30,7 @@ from nerfkit.training.preparation import claim, n_held, split_views, stored_opti
 from nerfkit.training.report import Reporter, Silence, Window
 from nerfkit.training.schedule import Budget
 from nerfkit.training.sparse import anchors_of
-from nerfkit.training.surroundings import find_surroundings, resolve
+from nerfkit.training.surroundings import find_surroundings, find_window, resolve
 
 # Between checkpoints: at least this long, and this many times what the last one took.
 CHECKPOINT_SECONDS, CHECKPOINT_REST = 20.0, 40.0
@@ -98,13 +98,12 @@ class _Fit:
                 write_json(folder / "config.json", {**stored, **budget})
         else:
             slack = POSE_SLACK if config.refine_poses else 0.0
-            scene = team.from_leader(
-                lambda: (
-                    find_surroundings(dataset, train)
-                    if config.scene == "unbounded"
-                    else find_scene(dataset, train, slack)
-                )
-            )
+            find = {
+                "unbounded": lambda: find_surroundings(dataset, train),
+                "forward": lambda: find_window(dataset, train, slack),
+                "bounded": lambda: find_scene(dataset, train, slack),
+            }
+            scene = team.from_leader(find[config.scene])
             self.held = Pixels(dataset, held, place) if len(held) else None
             self.pixels = Pixels(dataset, train, place)
             self.background = (
@@ -114,7 +113,7 @@ class _Fit:
             self.learner = KINDS[config.preset].create(config, scene, cameras, self.generator, team)
             self.state = checkpoint.State()
             team.from_leader(lambda: self._write_config(dataset, scene))
-        if config.depth_weight and not config.ndc:
+        if config.depth_weight:
             anchors = anchors_of(dataset, train)
             self.pixels.anchors = None if anchors is None else anchors.to(place)
         self.pixels.keep_hit(self.field.hits, team)

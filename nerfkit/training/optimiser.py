@@ -122,6 +122,9 @@ class Optimiser:
         else:
             in_cube = field.path(batch.origins, batch.directions)[:2]
             pieces, grad_rays = field.pieces(batch.origins, batch.directions), None
+        depths = batch.depths
+        if depths is not None:
+            depths = field.path(batch.origins, batch.directions).cube(depths)
         fitted = fit_rays(
             *(*in_cube, targets),
             *(field.grid, field.summed, field.features, field.network, field.shape.widths),
@@ -137,8 +140,7 @@ class Optimiser:
             weight_min=weight_min,
             pieces=pieces,
             grad_rays=grad_rays,
-            # along rays in the cube of normalised device coordinates lies another distance
-            depths=batch.depths if field.shape.ndc is None else None,
+            depths=depths,
             depth_weight=depth_weight,
             distortion=distortion,
             **field.sampling(field.shape.step_voxels),

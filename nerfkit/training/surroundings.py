@@ -1,5 +1,7 @@
 """Scenes that do not end: which photographs show one, and where its middle and its voxels are.
 
+Or where it begins, if all cameras look at it from one side.
+
 Symbols: N cameras; reach, the distance of a camera from what the cameras look at.
 """
 
@@ -18,7 +20,7 @@ from nerfkit.fields.ndc import LEAST_COSINE
 from nerfkit.fields.unbounded import Unbounded
 from nerfkit.octree import Octree
 from nerfkit.training.config import FitConfig
-from nerfkit.training.hull import CONVERGING, Scene, focus_of
+from nerfkit.training.hull import CONVERGING, Scene, find_scene, focus_of
 from nerfkit.training.sparse import FEWEST, anchors_of, reliable
 
 DEPTH = 6  # of the first octree
@@ -35,6 +37,8 @@ FEWEST_SEE, PART_SEE = 3, 0.05  # cameras, and part of them
 FAR = 1.5  # reaches: beyond, one camera is enough
 EDGE = 0.05  # of an image: a voxel that far outside it is in sight
 NEAR_POINTS = 0.2  # part of the points to be near where axes meet, to correct it
+NEAREST = 0.001  # of what points and depths show, a part that may be wrong
+WINDOW = 0.8  # a forward-facing scene begins so far before the nearest thing
 FLAT = 0.5  # most that cameras of a forward-facing scene are one before the other, in nears
 
 
@@ -54,12 +58,7 @@ def resolve(config: FitConfig, dataset: Dataset, views: Tensor) -> FitConfig:
     known = any(dataset.depths[i] is not None for i in views.tolist())
     known |= dataset.points is not None and len(dataset.points) >= FEWEST
     weight = config.depth_weight if config.preset == "fast" and known else 0.0
-    return dataclasses.replace(
-        config,
-        scene=scene,
-        ndc=scene == "forward",
-        depth_weight=weight if scene != "forward" else 0.0,
-    )
+    return dataclasses.replace(config, scene=scene, ndc=scene == "forward", depth_weight=weight)
 
 
 def _recognised(config: FitConfig, dataset: Dataset, views: Tensor) -> str:
@@ -68,12 +67,36 @@ def _recognised(config: FitConfig, dataset: Dataset, views: Tensor) -> str:
         return "bounded"
     cameras = dataset.cameras[views]
     backward = torch.nn.functional.normalize(cameras.c2w[:, :, 2].mean(0), dim=0)
-    if float((cameras.c2w[:, :, 2] @ backward).min()) > LEAST_COSINE and dataset.bounds is not None:
-        along = cameras.c2w[:, :, 3] @ backward
-        near = float(dataset.bounds[views, 0].min())
-        if float(along.max() - along.min()) < FLAT * near:
-            return "forward"
-    return "unbounded"
+    if float((cameras.c2w[:, :, 2] @ backward).min()) <= LEAST_COSINE:
+        return "unbounded"
+    nearest = nearest_seen(dataset, views)
+    along = cameras.c2w[:, :, 3] @ backward
+    flat = nearest is not None and float(along.max() - along.min()) < FLAT * nearest
+    return "forward" if flat else "unbounded"
+
+
+def nearest_seen(dataset: Dataset, views: Tensor) -> float | None:
+    """How near to a camera things are, world units; None where the data do not tell.
+
+    By the bounds of the data; else by points and depths, whose nearest may be wrong.
+    """
+    if dataset.bounds is not None:
+        return float(dataset.bounds[views, 0].min())
+    anchors = anchors_of(dataset, views)
+    known = [] if anchors is None else [anchors.depths]
+    known += [depth[depth > 0] for i in views.tolist() if (depth := dataset.depths[i]) is not None]
+    values = torch.cat(known).numpy() if known else np.empty(0)
+    return float(np.quantile(values, NEAREST)) if len(values) else None
+
+
+def find_window(dataset: Dataset, views: Tensor, slack: float = 0.0) -> Scene:
+    """The scene of training views that all face one way (`views`: their indices).
+
+    As `nerfkit.training.hull.find_scene`, but it begins before the nearest thing that is known.
+    """
+    scene = find_scene(dataset, views, slack)
+    nearest = nearest_seen(dataset, views)
+    return scene if nearest is None else dataclasses.replace(scene, near=WINDOW * nearest)
 
 
 def find_surroundings(dataset: Dataset, views: Tensor) -> Scene:

@@ -172,4 +172,4 @@ def test_depths_alone_make_a_shape(folder, tmp_path):
     run = Run.load(fit(config))
     camera = load_dataset(tmp_path, splits=("test",)).cameras[0]
     seen = run.render(camera, ["ray_distance"])["ray_distance"]
-    assert (seen[12:24, 18:30] - 3.05).abs().mean() < 0.3  # measured DEPTHS
+    assert (seen[12:24, 18:30] - 3.05).abs().mean() < 0.3  # measured 0.07
