@@ -183,14 +183,16 @@ class Soak:
         left = [path.name for path in self.folder.glob(".*")]
         self.expect(not left, f"render left {left} behind")
 
+    def short_fit(self, folder: Path, **limits: int) -> list[str]:
+        return self.command("fit", self.data, "-o", folder, "--steps", 5, *FIT, **limits)
+
     def full_disk(self) -> None:
         """A fit that can write no file as large as a checkpoint: kept elsewhere, or an error."""
         before = self.step_of(self.run)
         folder = self.folder / "full"
         shutil.rmtree(folder, ignore_errors=True)
         size = self.rng.choice((3000, 20_000, 100_000))
-        fit = ("fit", self.data, "-o", folder, "--steps", 5, *FIT)
-        code, error = self.start(self.command(*fit, size=size))
+        code, error = self.start(self.short_fit(folder, size=size))
         self.done["full disk"] += 1
         self.one_line(code, error, f"files of {size} bytes at most")
         self.step_of(folder)
@@ -202,8 +204,7 @@ class Soak:
         memory = self.rng.choice((8, 32, 64)) << 20
         folder = self.folder / "low"
         shutil.rmtree(folder, ignore_errors=True)
-        fit = ("fit", self.data, "-o", folder, "--steps", 5, *FIT)
-        code, error = self.start(self.command(*fit, memory=memory))
+        code, error = self.start(self.short_fit(folder, memory=memory))
         self.done["low memory"] += 1
         if code != 0:
             self.one_line(code, error, f"{memory >> 20} MiB")

@@ -37,6 +37,7 @@ def bake(
     output = run / "baked.safetensors" if output is None else output
     if output.is_dir():
         raise NerfkitError(f"-o {output}: is a folder; want a file")
+    output.parent.mkdir(parents=True, exist_ok=True)
     with Progress(console=Console(file=sys.stderr), transient=True) as progress:
         tasks = {}
 

@@ -185,6 +185,7 @@ class FastLearner:
         if self.poses is not None:
             corrected = self.poses.corrected(batch.views, batch.origins, batch.directions)
             batch = batch._replace(origins=corrected[0], directions=corrected[1])
+        pose_rate = rate_at(progress, config.ndc) if self.poses is not None else 0.0
         factor = rate_factor(progress, config.rate_decay)
         rates = Rates(
             config.lr_density * factor, config.lr_features * factor, config.network_rate * factor
@@ -202,13 +203,12 @@ class FastLearner:
             smoothness=config.density_smoothness,
             distortion=config.weight_spread * spread_part(progress),
             depth_weight=config.depth_weight,
-            with_rays=self.poses is not None,
+            with_rays=pose_rate > 0,
         )
         team = self.team
-        if self.poses is not None:
+        if pose_rate > 0:
             gradient = self.optimiser.ray_gradient
-            rate = rate_at(progress, config.ndc)
-            self.poses.step(batch.views, batch.directions, gradient, rate, team)
+            self.poses.step(batch.views, batch.directions, gradient, pose_rate, team)
             self.poses.hold_mean()
         if config.exposure and not pixels.has_alpha and progress >= EXPOSURES_FROM:
             self.exposure.learn(batch.views, photographed, fitted.colors, team)
