@@ -66,7 +66,7 @@ class FitConfig:
     """Rays end where their transmittance falls below this; by default 1e-4, of nsvf 0.01."""
     prune_weight: float | None = None
     """fast: voxels that never weighed this much are emptied, unless a neighbour did; by default
-    0.02, with ndc, where fog long hides what lies behind, 0.001."""
+    0.02, with ndc 0.05, of an unbounded scene, where fog long hides what lies behind, 0.004."""
     smoothness: float | None = None
     """fast: weight of the total variation of the density; by default 0.003 with ndc, 0.05 of an
     unbounded scene, else 0."""
@@ -185,7 +185,7 @@ class FitConfig:
         """`prune_weight`, or its default."""
         if self.prune_weight is not None:
             return self.prune_weight
-        return 0.001 if self.ndc else 0.004 if self.scene == "unbounded" else 0.02
+        return 0.05 if self.ndc else 0.004 if self.scene == "unbounded" else 0.02
 
     @property
     def density_smoothness(self) -> float:

@@ -20,6 +20,7 @@ from nerfkit.fields.unbounded import Unbounded
 from nerfkit.fields.vertices import Vertices
 from nerfkit.kernels.fused_mlp.cpu import MAX_LAYERS, MAX_WIDTH
 from nerfkit.kernels.fused_render import FEATURES, GPU_LAYERS, GPU_UNITS, MAX_BANDS
+from nerfkit.memory import free_bytes
 from nerfkit.ranks import ALONE, Team
 from nerfkit.training.config import FitConfig
 from nerfkit.training.exposure import Exposure
@@ -246,7 +247,8 @@ class FastLearner:
         keep = octree.dilate(keep)
         if octree.depth >= min(self.finest, self.first_depth + divisions(number)):
             return keep, False
-        return room_to_divide(keep, weights, room_of(self.field.shape))
+        room = room_of(self.field.shape).within(free_bytes(self.field.device))
+        return room_to_divide(keep, weights, room)
 
     def tensors(self) -> dict[str, Tensor]:
         field = self.field

@@ -39,7 +39,9 @@ EDGE = 0.05  # of an image: a voxel that far outside it is in sight
 NEAR_POINTS = 0.2  # part of the points to be near where axes meet, to correct it
 NEAREST = 0.001  # of what points and depths show, a part that may be wrong
 WINDOW = 0.8  # a forward-facing scene begins so far before the nearest thing
-FLAT = 0.5  # most that cameras of a forward-facing scene are one before the other, in nears
+# Most that cameras of a forward-facing scene are one before the other, and apart, in distances of
+# the nearest thing: those further apart look through windows of their own.
+FLAT, APART = 0.5, 3.0
 
 
 def resolve(config: FitConfig, dataset: Dataset, views: Tensor) -> FitConfig:
@@ -69,10 +71,11 @@ def _recognised(config: FitConfig, dataset: Dataset, views: Tensor) -> str:
     backward = torch.nn.functional.normalize(cameras.c2w[:, :, 2].mean(0), dim=0)
     if float((cameras.c2w[:, :, 2] @ backward).min()) <= LEAST_COSINE:
         return "unbounded"
-    nearest = nearest_seen(dataset, views)
-    along = cameras.c2w[:, :, 3] @ backward
-    flat = nearest is not None and float(along.max() - along.min()) < FLAT * nearest
-    return "forward" if flat else "unbounded"
+    nearest, places = nearest_seen(dataset, views), cameras.c2w[:, :, 3]
+    if nearest is None or float(torch.cdist(places, places).max()) > APART * nearest:
+        return "unbounded"
+    along = places @ backward
+    return "forward" if float(along.max() - along.min()) < FLAT * nearest else "unbounded"
 
 
 def nearest_seen(dataset: Dataset, views: Tensor) -> float | None:

@@ -16,6 +16,7 @@ from nerfkit.data import load_dataset
 from nerfkit.errors import NerfkitError
 from nerfkit.evaluate import evaluate
 from nerfkit.files import write_json
+from nerfkit.memory import free_bytes
 from nerfkit.run import Run
 from nerfkit.training import FitConfig, checkpoint, fast, fit, loop
 from nerfkit.training.voxel_layout import Room, room_to_divide
@@ -201,6 +202,14 @@ def test_too_many_voxels_to_divide_keep_the_heaviest():
     assert not fits and chosen.tolist() == keep.tolist()
     chosen, fits = room_to_divide(keep, weights + 0.3, Room(32, left_out=0.3))
     assert fits and chosen.tolist() == keep.tolist()
+
+
+def test_where_memory_is_short_there_are_fewer_voxels():
+    room = Room(10_000, left_out=1.0, deeper=1)
+    assert room.within(None) == room.within(1 << 40) == room
+    assert room.within(3_500_000) == Room(5000, left_out=1.0, deeper=1)
+    free = free_bytes()
+    assert free is None or (1 << 20) < free < (1 << 50)
 
 
 def test_long_fits_take_larger_steps():

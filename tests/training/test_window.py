@@ -72,9 +72,11 @@ def test_a_window_is_recognised_where_the_nearest_thing_is_known(folder, dataset
         assert find_window(dataset, views).near == pytest.approx(0.8 * nearest)
 
 
-def test_cameras_one_before_the_other_look_through_no_window(folder, dataset):
+@pytest.mark.parametrize(("axis", "by"), [(2, 2.0), (0, -12.0)])
+def test_cameras_far_from_each_other_look_through_no_window(folder, dataset, axis, by):
+    """Where one is before the other, or too far beside it."""
     views = torch.arange(len(dataset))
-    dataset.cameras.c2w[0, :, 3] += 2 * dataset.cameras.c2w[0, :, 2]
+    dataset.cameras.c2w[0, :, 3] += by * dataset.cameras.c2w[0, :, axis]
     config = FitConfig(data=folder, output=folder / "no")
     assert resolve(config, dataset, views).scene == "unbounded"
 
