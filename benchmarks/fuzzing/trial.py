@@ -1,9 +1,9 @@
 """Damaged inputs one after the other to one loader, in a process that watches itself.
 
-What counts as a finding: an exception other than NerfkitError, one of several lines, an input that
-takes longer than SECONDS, memory beyond MEMORY above what was used before, a file opened outside
-the loader's folder (to read: other than those of Python and its packages), written or deleted
-anywhere, and the end of the process.
+What counts as a finding: an exception other than NerfkitError, one of several lines, a
+RuntimeWarning beside it, an input that takes longer than SECONDS, memory beyond MEMORY above what
+was used before, a file opened outside the loader's folder (to read: other than those of Python and
+its packages), written or deleted anywhere, and the end of the process.
 """
 
 import json
@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 import traceback
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -95,7 +96,14 @@ def trial(
         began = time.monotonic()
         try:
             signal.setitimer(signal.ITIMER_REAL, SECONDS)
-            loader.load(work)
+            with warnings.catch_warnings(record=True) as warned:
+                warnings.simplefilter("ignore")
+                warnings.simplefilter("always", RuntimeWarning)
+                try:
+                    loader.load(work)
+                finally:
+                    if warned:
+                        what = f"warns: {warned[0].filename}:{warned[0].lineno} {warned[0].message}"
         except NerfkitError as error:
             refused += 1
             if "\n" in str(error).strip():

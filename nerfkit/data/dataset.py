@@ -48,6 +48,7 @@ class Dataset:
         return len(self.cameras)
 
 
+@np.errstate(all="ignore")  # numbers that are none are refused in one line, without a warning
 def load_dataset(
     path: str | Path,
     *,

@@ -113,7 +113,7 @@ def turn_up(listing: Listing) -> None:
     """Rotate an arbitrary world so that the cameras' mean up axis is +Z, in place."""
     up = np.mean([view.c2w[:3, 1] for view in listing.views], axis=0)
     length = np.linalg.norm(up)
-    if not length > 1e-3:  # cameras all around the clock (or NaN, refused later): no up to find
+    if not 1e-3 < length < np.inf:  # cameras all around the clock (or NaN, refused later)
         return
     up = up / length
     axis = np.cross(up, [0.0, 0.0, 1.0])

@@ -77,6 +77,9 @@ def _view(path: Path, index: int, row: np.ndarray, file: Path) -> View:
             f"{file}: image is {width}x{height}, its pose was made for "
             f"{full_width:g}x{full_height:g}, another aspect ratio"
         )
+    near, far = map(float, row[15:])
+    if not 0 < near < far < np.inf:  # also NaN
+        raise NerfkitError(f"{source}: wanted bounds 0 < near < far, got {near:g} and {far:g}")
     return View(
         source=source,
         image_path=file,
@@ -87,5 +90,5 @@ def _view(path: Path, index: int, row: np.ndarray, file: Path) -> View:
         cy=height / 2,
         width=width,
         height=height,
-        bounds=(float(row[15]), float(row[16])),
+        bounds=(near, far),
     )

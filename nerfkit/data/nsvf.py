@@ -35,7 +35,7 @@ def load_nsvf(root: Path) -> Listing:
             View(
                 source=str(pose_path),
                 image_path=file,
-                c2w=(pose @ np.diag([1.0, -1.0, -1.0, 1.0]))[:3],
+                c2w=pose[:3] * [1.0, -1.0, -1.0, 1.0],
                 fx=fx,
                 fy=fy,
                 cx=cx,

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import struct
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,33 @@ def test_bad_llff(rows: np.ndarray, message: str, blender_set: Path, tmp_path: P
     write_llff(load_dataset(blender_set), root)
     np.save(root / "poses_bounds.npy", rows, allow_pickle=True)
     refuse(root, message)
+
+
+@pytest.mark.parametrize("bounds", [(np.nan, 9), (0, 9), (-1, 9), (9, 9), (1, np.inf)])
+def test_bad_llff_bounds(bounds: tuple, blender_set: Path, tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    write_llff(load_dataset(blender_set), root)
+    rows = np.load(root / "poses_bounds.npy")
+    rows[3, 15:] = bounds
+    np.save(root / "poses_bounds.npy", rows)
+    refuse(root, r"row 3 \(0003\.png\): wanted bounds 0 < near < far, got")
+
+
+@pytest.mark.parametrize("huge", [np.nan, np.inf, 1e300])
+def test_poses_that_are_no_numbers_are_refused_without_a_warning(
+    huge: float, blender_set: Path, tmp_path: Path
+) -> None:
+    write_llff(load_dataset(blender_set), tmp_path / "llff")
+    rows = np.load(tmp_path / "llff/poses_bounds.npy")
+    rows[3, 1] = huge
+    np.save(tmp_path / "llff/poses_bounds.npy", rows)
+    write_nsvf(load_dataset(blender_set), tmp_path / "nsvf")
+    pose = next((tmp_path / "nsvf/pose").iterdir())
+    pose.write_text(pose.read_text().replace("1", str(huge), 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        refuse(tmp_path / "llff", r"row 3 \(0003\.png\): ")
+        refuse(tmp_path / "nsvf", f"{pose.name}: ")
 
 
 def test_bad_llff_folders(blender_set: Path, tmp_path: Path) -> None:

@@ -57,7 +57,8 @@ def load_kernel(path: Path) -> Tensor:
         else:
             with Image.open(path) as image:
                 values = np.asarray(image.convert("I"))
-        kernel = torch.from_numpy(np.array(values, dtype=np.float32))
+        with np.errstate(over="ignore"):  # what is no float32 is refused below
+            kernel = torch.from_numpy(np.array(values, dtype=np.float32))
     except KeyError as error:
         raise NerfkitError(f"{path}: no variable {VARIABLE!r} in it") from error
     except Exception as error:  # the readers raise whatever they meet
