@@ -52,6 +52,13 @@ def cameras_side_by_side(count: int, apart: float) -> Cameras:
     return cameras
 
 
+def to_sphere(origins: torch.Tensor, directions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Distance [R] along unit rays [R, 3] to the unit sphere at the origin; which [R] meet it."""
+    along = (origins * directions).sum(-1)
+    inside = along**2 - (origins**2).sum(-1) + 1
+    return -along - inside.clamp_min(0).sqrt(), (inside > 0) & (along < 0)
+
+
 class SphereRun:
     """What `nerfkit.run.Run` offers; `frames` counts the calls, `stop_at` plays Ctrl-C."""
 
@@ -70,10 +77,8 @@ class SphereRun:
             raise KeyboardInterrupt
         rays = camera.image_rays(0)
         shape = (int(camera.height[0]), int(camera.width[0]))
-        along = (rays.origins * rays.directions).sum(-1)
-        inside = along**2 - (rays.origins**2).sum(-1) + 1
-        hit = (inside > 0) & (along < 0)
-        distance = torch.where(hit, -along - inside.clamp_min(0).sqrt(), 0.0)
+        t, hit = to_sphere(rays.origins, rays.directions)
+        distance = torch.where(hit, t, 0.0)
         normal = (rays.origins + rays.directions * distance[:, None]) * hit[:, None]
         rgb = torch.where(hit[:, None], normal * 0.5 + 0.5, 1.0)
         everything = {

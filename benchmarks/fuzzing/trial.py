@@ -99,11 +99,7 @@ def trial(
             with warnings.catch_warnings(record=True) as warned:
                 warnings.simplefilter("ignore")
                 warnings.simplefilter("always", RuntimeWarning)
-                try:
-                    loader.load(work)
-                finally:
-                    if warned:
-                        what = f"warns: {warned[0].filename}:{warned[0].lineno} {warned[0].message}"
+                loader.load(work)
         except NerfkitError as error:
             refused += 1
             if "\n" in str(error).strip():
@@ -115,6 +111,8 @@ def trial(
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             watch.folder = None
+        if what is None and warned:
+            what = f"warns: {warned[0].filename}:{warned[0].lineno} {warned[0].message}"
         if what is None and time.monotonic() - began > SECONDS:
             what = f"took {time.monotonic() - began:.0f} s"
         if watch.seen:

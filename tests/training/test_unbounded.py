@@ -7,7 +7,7 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 import torch
-from sphere_run import cameras_around, cameras_side_by_side
+from sphere_run import cameras_around, cameras_side_by_side, to_sphere
 
 from nerfkit.data import load_dataset
 from nerfkit.errors import NerfkitError
@@ -40,16 +40,14 @@ def folder(tmp_path_factory):
     for i in range(len(cameras)):
         rays = cameras.image_rays(i)
         o, d = rays.origins, rays.directions
-        along = (o * d).sum(1)
-        inside = along**2 - (o**2).sum(1) + 1
-        t = -along - inside.clamp_min(0).sqrt()
-        colour = torch.where(inside[:, None] > 0, (o + t[:, None] * d) * 0.45 + 0.5, sky(d))
+        t, hit = to_sphere(o, d)
+        colour = torch.where(hit[:, None], (o + t[:, None] * d) * 0.45 + 0.5, sky(d))
         if i % 2:
             colour = 0.85 * colour
         pixels = (colour * 255).round().byte().view(36, 48, 3).numpy()
         imageio.imwrite(root / f"{i:02d}.png", pixels)
         c2w = np.vstack([cameras.c2w[i].numpy(), [0, 0, 0, 1]]).tolist()
-        depth = torch.where(inside > 0, -t * (d * cameras.c2w[i, :, 2].float()).sum(1), 0)
+        depth = torch.where(hit, -t * (d * cameras.c2w[i, :, 2].float()).sum(1), 0)
         np.save(root / f"{i:02d}.npy", depth.view(36, 48).numpy())
         frames.append({"file_path": f"{i:02d}.png", "transform_matrix": c2w})
     meta = {"fl_x": float(cameras.fx[0]), "w": 48, "h": 36, "frames": frames}

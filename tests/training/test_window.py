@@ -7,7 +7,7 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 import torch
-from sphere_run import cameras_side_by_side
+from sphere_run import cameras_side_by_side, to_sphere
 
 from nerfkit.data import Dataset, load_dataset
 from nerfkit.run import Run
@@ -25,12 +25,8 @@ def folder(tmp_path_factory):
     frames = []
     for i in range(len(cameras)):
         rays = cameras.image_rays(i)
-        o, d = rays.origins, rays.directions
-        along = (o * d).sum(1)
-        inside = along**2 - (o**2).sum(1) + 1
-        axial = -(d * cameras.c2w[i, :, 2].float()).sum(1)
-        ball = (-along - inside.clamp_min(0).sqrt()) * axial
-        depth = torch.where(inside > 0, ball, WALL)
+        t, hit = to_sphere(rays.origins, rays.directions)
+        depth = torch.where(hit, -t * (rays.directions @ cameras.c2w[i, :, 2].float()), WALL)
         np.save(root / f"{i}.npy", depth.view(24, 32).numpy())
         imageio.imwrite(root / f"{i}.png", np.full((24, 32, 3), 128, np.uint8))
         c2w = np.vstack([cameras.c2w[i].numpy(), [0, 0, 0, 1]]).tolist()
