@@ -26,6 +26,13 @@ def test_every_corner_has_its_own_row():
     assert vertices.resolutions.tolist() == [2, 4, 8, 16]
 
 
+@pytest.mark.parametrize("depth", [0, 1, 2, 4])
+def test_rows_of_leaves_are_those_of_their_lowest_corners(depth):
+    octree = shell(depth)
+    vertices = Vertices.of(octree, [depth])
+    assert torch.equal(vertices.of_leaves(octree), vertices.index(0, octree.cells()))
+
+
 def test_bricks_without_corners_are_not_stored():
     octree = Octree.from_cells(BOX_MIN, SIZE, 5, torch.tensor([[3, 4, 5], [31, 31, 31]]))
     vertices = Vertices.of(octree, [5])

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.octree import Octree, morton_decode, morton_encode
+from nerfkit.octree.bricks import HIGHEST
 
 BRICK = 64  # vertices
 TRANSFER_BRICKS = 4096
@@ -46,15 +47,18 @@ class Vertices:
         coords = [torch.zeros(1, 3, dtype=torch.int64, device=device)]
         codes, tables, offset = [], [], 1
         for depth in depths:
-            nodes = octree.nodes_at(depth)
+            own = octree.above(depth).bricks()
+            places, nodes = morton_decode(own.codes), own.words()
             # A node's corners lie in its own brick; at the brick's upper faces in the next as well.
-            at_face = nodes & 3 == 3
             found = []
             for c in range(8):
                 axes = [a for a in range(3) if c >> a & 1]
-                bricks = nodes[at_face[:, axes].all(dim=1)] >> 2
+                at_faces = nodes
+                for axis in axes:
+                    at_faces = at_faces & HIGHEST[axis]
+                bricks = places[at_faces != 0]
                 bricks[:, axes] += 1
-                found.append(torch.unique(morton_encode(bricks)))
+                found.append(morton_encode(bricks))
             level = torch.unique(torch.cat(found))
             n = (1 << depth) // 4 + 1
             bricks = morton_decode(level)
@@ -101,6 +105,12 @@ class Vertices:
         b, i = cells >> 2, cells & 3
         place = self.table(level)[b[:, 2], b[:, 1], b[:, 0]].to(torch.int64)
         return place * BRICK + i[:, 0] + 4 * i[:, 1] + 16 * i[:, 2]
+
+    def of_leaves(self, octree: Octree) -> Tensor:
+        """Storage index [n_leaves] of each leaf's lowest corner; `octree` is the one laid out."""
+        bricks = octree.bricks()
+        x, y, z = morton_decode(bricks.codes).unbind(1)
+        return self.table(-1)[z, y, x].to(torch.int64)[bricks.brick] * BRICK + bricks.bit
 
     def transfer(self, old: Vertices, values: Tensor) -> Tensor:
         """Per-vertex `values` [len(old), ...] moved to this layout; new bricks get zeros.

@@ -7,11 +7,13 @@ Leaf (x, y, z) covers box_min + [x, x + 1) * voxel and so on. After NSVF (2007.1
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from nerfkit.octree.bricks import Bricks, reached
 from nerfkit.octree.morton import morton_decode, morton_encode
 
 MAX_DEPTH = 20  # a code has 60 bits
@@ -64,6 +66,10 @@ class Octree:
 
     def __len__(self) -> int:
         return self.codes.shape[0]
+
+    def bricks(self) -> Bricks:
+        """The bricks of 4x4x4 that the leaves lie in."""
+        return Bricks.of(self.codes)
 
     def cells(self) -> Tensor:
         """Coordinates of the leaves, [n_leaves, 3] int64 (x, y, z), in Morton order."""
@@ -128,18 +134,15 @@ class Octree:
 
     def dilate(self, mask: Tensor) -> Tensor:
         """`mask` [n_leaves] spread to the occupied leaves among the 26 neighbours of its leaves."""
-        cells, out = self.cells(), mask.clone()
-        few = 2 * int(mask.sum()) < len(self)  # go round the chosen leaves, or round the others
-        asked = (mask if few else ~mask).nonzero().squeeze(1)
-        for offset in torch.cartesian_prod(*[torch.arange(-1, 2, device=self.device)] * 3):
-            near = self.find(cells[asked] + offset)
-            if few:
-                out[near[near >= 0]] = True
-            else:
-                met = (near >= 0) & mask[near]
-                out[asked[met]] = True
-                asked = asked[~met]
-        return out
+        bricks = self.bricks()
+        blocks = Octree(self.box_min, self.size, max(self.depth - 2, 0), bricks.codes)
+        words, cells = bricks.words(mask), blocks.cells()
+        out = torch.zeros_like(words)
+        for offset in itertools.product((-1, 0, 1), repeat=3):
+            place = blocks.find(cells + torch.tensor(offset, device=self.device))
+            met = (place >= 0).nonzero().squeeze(1)
+            out[met] |= reached(words[place[met]], offset)
+        return bricks.at(out)
 
     def occupancy_words(self) -> Tensor:
         """Bit pyramid for marching: 4x4x4 leaves a 64-bit word, [n, n, n] (z, y, x) words a level.
@@ -147,22 +150,17 @@ class Octree:
         The levels follow each other in one flat int64 tensor, finest first, down to a single word;
         a bit of a coarser level says whether the word below it is non-zero. Bit x + 4 y + 16 z.
         """
-        levels = []
-        cells, n = self.cells(), self.resolution
+        levels, codes, n = [], self.codes, self.resolution
         while True:
             n = -(-n // 4)
-            block, inner = cells >> 2, cells & 3
-            flat = (block[:, 2] * n + block[:, 1]) * n + block[:, 0]
-            bit = inner[:, 0] + 4 * inner[:, 1] + 16 * inner[:, 2]
+            bricks = Bricks.of(codes)
+            x, y, z = morton_decode(bricks.codes).unbind(1)
             words = torch.zeros(n**3, dtype=torch.int64, device=self.device)
-            words.index_add_(0, flat, torch.ones_like(bit) << bit)
+            words[(z * n + y) * n + x] = bricks.words()
             levels.append(words)
             if n == 1:
                 return torch.cat(levels)
-            # Leaves come in Morton order, so those of one block are neighbours in the list.
-            first = torch.ones_like(flat, dtype=torch.bool)
-            first[1:] = flat[1:] != flat[:-1]
-            cells = block[first]
+            codes = bricks.codes
 
     def children(self) -> tuple[Tensor, int]:
         """The tree as `nerfkit.kernels.octree_traverse` reads it.

@@ -82,9 +82,7 @@ class Optimiser:
 
     def leaf_weights(self) -> Tensor:
         """Largest weight of a sample in each leaf of the octree, [n_leaves]."""
-        vertices = self.field.vertices
-        finest = len(vertices.resolutions) - 1
-        return self.max_weights[vertices.index(finest, self.field.octree.cells())]
+        return self.max_weights[self.field.vertices.of_leaves(self.field.octree)]
 
     def step(
         self,

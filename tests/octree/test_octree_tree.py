@@ -1,5 +1,7 @@
 """Octree: codes, neighbours, the occupancy pyramid and the node table."""
 
+import math
+
 import pytest
 import torch
 from voxel_scene import BOX_MIN, SIZE, rays_around, shell
@@ -53,12 +55,16 @@ def test_subdivide_and_keep():
     assert torch.equal(octree.keep(mask).codes, octree.codes[mask])
 
 
-def test_dilate_is_the_occupied_part_of_a_box_neighbourhood():
-    octree = shell(3)
-    mask = torch.zeros(len(octree), dtype=torch.bool)
-    mask[[5, 40]] = True
-    far = (octree.cells()[:, None] - octree.cells()[mask]).abs().amax(2)  # [L, 2]
-    assert torch.equal(octree.dilate(mask), (far <= 1).any(1))
+@pytest.mark.parametrize("part", [0.0, 0.02, 0.6, 1.0])
+@pytest.mark.parametrize("occupied", [0.1, 0.5, 1.0])
+@pytest.mark.parametrize("depth", [0, 1, 2, 3, 4])
+def test_dilate_is_the_occupied_part_of_a_box_neighbourhood(depth, occupied, part):
+    torch.manual_seed(depth)
+    octree = Octree.full(torch.zeros(3), 1.0, depth)
+    octree = octree.keep(torch.rand(len(octree)) < occupied)
+    mask = torch.rand(len(octree)) < part
+    far = torch.cdist(octree.cells().float(), octree.cells()[mask].float(), p=math.inf)
+    assert torch.equal(octree.dilate(mask), (far < 1.5).any(1))
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2, 3, 4])
