@@ -58,15 +58,15 @@ class FitConfig:
     """fast: resolution of the coarsest level."""
     finest: int | None = None
     """fast: resolution of the finest level; by default what the images and the time allow."""
-    step_voxels: float = 1.0
-    """fast: distance between samples, in finest voxels."""
+    step_voxels: float | None = None
+    """fast: distance between samples of a fit, in finest voxels; by default 1, with ndc 1.4."""
     weight_min: float = 1e-4
     """fast: samples that weigh less get no colour."""
     early_stop: float | None = None
     """Rays end where their transmittance falls below this; by default 1e-4, of nsvf 0.01."""
     prune_weight: float | None = None
     """fast: voxels that never weighed this much are emptied, unless a neighbour did; by default
-    0.02, with ndc 0.05, of an unbounded scene, where fog long hides what lies behind, 0.004."""
+    0.02, with ndc 0.1, of an unbounded scene, where fog long hides what lies behind, 0.004."""
     smoothness: float | None = None
     """fast: weight of the total variation of the density; by default 0.003 with ndc, 0.05 of an
     unbounded scene, else 0."""
@@ -97,8 +97,8 @@ class FitConfig:
     window, which is --ndc. By default found from the photographs: those with alpha show an object
     in a box, cameras beside each other a window."""
     distortion: float | None = None
-    """fast: weight of the spread of what a ray sees; by default 0.2 with ndc, 0.002 of an unbounded
-    scene, else 0."""
+    """fast: weight of the spread of what a ray sees; by default 0.03 with ndc, 0.002 of an
+    unbounded scene, else 0."""
     exposure: bool = True
     """fast: whether photographs without alpha may differ in brightness and tint, each by a gain and
     an offset a channel; views are shown and measured as they would look in the mean."""
@@ -181,11 +181,18 @@ class FitConfig:
         return self.bands if self.bands is not None else 2 if self.ndc else 3
 
     @property
+    def sample_step(self) -> float:
+        """`step_voxels`, or its default."""
+        if self.step_voxels is not None:
+            return self.step_voxels
+        return 1.4 if self.ndc else 1.0
+
+    @property
     def least_weight(self) -> float:
         """`prune_weight`, or its default."""
         if self.prune_weight is not None:
             return self.prune_weight
-        return 0.05 if self.ndc else 0.004 if self.scene == "unbounded" else 0.02
+        return 0.1 if self.ndc else 0.004 if self.scene == "unbounded" else 0.02
 
     @property
     def density_smoothness(self) -> float:
@@ -199,7 +206,7 @@ class FitConfig:
         """`distortion`, or its default."""
         if self.distortion is not None:
             return self.distortion
-        return 0.2 if self.ndc else 0.002 if self.scene == "unbounded" else 0.0
+        return 0.03 if self.ndc else 0.002 if self.scene == "unbounded" else 0.0
 
     @property
     def network_rate(self) -> float:

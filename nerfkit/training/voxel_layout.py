@@ -73,7 +73,7 @@ def first_layout(
         bands=config.direction_bands,
         density_scale=DENSITY_GAIN / size,
         density_bias=CARVED_BIAS if scene.carved else FULL_BIAS,
-        step_voxels=config.step_voxels,
+        step_voxels=config.sample_step,
         near=scene.near,
         ndc=ndc,
         unbounded=scene.unbounded,
