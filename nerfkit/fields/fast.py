@@ -44,8 +44,7 @@ from nerfkit.memory import large_zeros
 from nerfkit.octree import Octree
 from nerfkit.ranks import ALONE, Team
 
-# Steps of a rendering are no longer than this, in finest voxels; a fit, which shifts its samples at
-# random, does with longer ones.
+# Steps of a rendering, as a part of those of the fit, which shifts its samples at random.
 RENDER_STEP = 0.6
 RENDER_STOP = 2e-3  # of transmittance
 RENDER_WEIGHT = 2e-3
@@ -83,6 +82,11 @@ class FieldShape:
     def widths(self) -> tuple[int, ...]:
         """Units of all layers of the network."""
         return (FEATURES + self.bands**2, *self.hidden, 3)
+
+    @property
+    def render_step(self) -> float:
+        """Distance between samples of a rendering, in finest voxels."""
+        return RENDER_STEP * self.step_voxels
 
     @property
     def fits_gpu(self) -> bool:
@@ -276,7 +280,7 @@ class FastField:
                 early_stop=RENDER_STOP,
                 weight_min=RENDER_WEIGHT,
                 pieces=self.pieces(origins, directions),
-                **self.sampling(min(RENDER_STEP, self.shape.step_voxels)),
+                **self.sampling(self.shape.render_step),
             )
         if self.shape.ndc is None:
             return seen
@@ -327,7 +331,7 @@ def source_of(field: FastField) -> Source:
 
     return Source(
         *(field, octree, density, colors, scale, shape.density_bias),
-        *(min(RENDER_STEP, shape.step_voxels), shape.near),
+        *(shape.render_step, shape.near),
     )
 
 

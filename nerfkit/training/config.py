@@ -45,8 +45,8 @@ class FitConfig:
     samples: int | None = None
     """fast: samples along rays a step, from which the number of rays follows; by default 200000, in
     a long fit twice as many."""
-    lr_density: float = 0.5
-    """fast: learning rate of the density."""
+    lr_density: float | None = None
+    """fast: learning rate of the density; by default 0.5, with ndc 0.25."""
     lr_features: float = 0.05
     """fast: learning rate of the features."""
     lr_network: float | None = None
@@ -207,6 +207,13 @@ class FitConfig:
         if self.distortion is not None:
             return self.distortion
         return 0.03 if self.ndc else 0.002 if self.scene == "unbounded" else 0.0
+
+    @property
+    def density_rate(self) -> float:
+        """`lr_density`, or its default."""
+        if self.lr_density is not None:
+            return self.lr_density
+        return 0.25 if self.ndc else 0.5
 
     @property
     def network_rate(self) -> float:

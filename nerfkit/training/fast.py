@@ -189,7 +189,7 @@ class FastLearner:
         pose_rate = rate_at(progress, config.ndc) if self.poses is not None else 0.0
         factor = rate_factor(progress, config.rate_decay)
         rates = Rates(
-            config.lr_density * factor, config.lr_features * factor, config.network_rate * factor
+            config.density_rate * factor, config.lr_features * factor, config.network_rate * factor
         )
         fitted = self.optimiser.step(
             batch,

@@ -19,7 +19,7 @@ from torch import Tensor
 from nerfkit.cameras import Cameras
 from nerfkit.device import CPU
 from nerfkit.errors import NerfkitError
-from nerfkit.fields.fast import RENDER_STEP, FastField
+from nerfkit.fields.fast import FastField
 from nerfkit.kernels.fused_render import fit_rays
 from nerfkit.ranks import ALONE, Team
 
@@ -175,7 +175,7 @@ class Aligner:
             weight_min=WEIGHT,
             pieces=bent.pieces,
             grad_rays=gradient,
-            **field.sampling(min(RENDER_STEP, field.shape.step_voxels)),
+            **field.sampling(field.shape.render_step),
         )
         return bent.to_world(gradient)
 

@@ -14,7 +14,7 @@ from nerfkit.bench.figure import Figure
 from nerfkit.bench.scene import Fitted, backend_is, fitted, images, needed
 from nerfkit.cameras import Cameras
 from nerfkit.device import CPU
-from nerfkit.fields.fast import RENDER_STEP, RENDER_STOP, RENDER_WEIGHT, FastField
+from nerfkit.fields.fast import RENDER_STOP, RENDER_WEIGHT, FastField
 from nerfkit.fields.field import Field
 from nerfkit.fields.frame import frame_rays, render_frame
 from nerfkit.kernels.fused_render import Rendered, render_rays
@@ -58,7 +58,7 @@ class Unstopped:
             background=background,
             early_stop=self.stop,
             weight_min=RENDER_WEIGHT,
-            **field.sampling(min(RENDER_STEP, field.shape.step_voxels)),
+            **field.sampling(field.shape.render_step),
         )
 
 
@@ -95,6 +95,6 @@ def _needed(scene: Fitted, camera: Cameras, early_stop: float) -> tuple[float, i
     some = slice(None, None, max(1, min(COUNTED, len(rays.origins) // 64)))
     shaded, records = needed(
         *(field, rays.origins[some], rays.directions[some]),
-        *(min(RENDER_STEP, field.shape.step_voxels), early_stop, RENDER_WEIGHT),
+        *(field.shape.render_step, early_stop, RENDER_WEIGHT),
     )
     return shaded * len(rays.origins) / len(rays.origins[some]), records
