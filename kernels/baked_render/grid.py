@@ -63,13 +63,12 @@ class Layout:
 
     @staticmethod
     def of(octree: Octree) -> Layout:
-        blocks, which = torch.unique_consecutive(octree.codes >> 6, return_inverse=True)
-        x, y, z = (octree.cells() & 3).unbind(1)
-        words = torch.zeros(len(blocks), dtype=torch.int64)
-        bits = x + 4 * y + 16 * z
-        words.index_add_(0, which, torch.ones_like(which) << bits)
-        voxels = torch.zeros(len(blocks), 4, 4, 4, dtype=torch.bool)
-        voxels[which, z, y, x] = True
+        bricks = octree.bricks()
+        blocks, which, bits = bricks
+        words = bricks.words()
+        voxels = torch.zeros(len(blocks), 4 * 4 * 4, dtype=torch.bool)
+        voxels[which, bits] = True
+        voxels = voxels.view(-1, 4, 4, 4)
         used = torch.zeros(len(blocks), 5, 5, 5, dtype=torch.bool)
         for c in range(8):
             i, j, k = c & 1, c >> 1 & 1, c >> 2

@@ -30,9 +30,9 @@ def visible_voxels(
 ) -> tuple[Octree, Tensor]:
     """The voxels that cameras see, and [n, cameras] uint8 how much: the largest weight * 255."""
     octree, watcher = source.octree, _Watcher(source)
-    x, y, z = (octree.cells() & 3).unbind(1)
-    block = 1 + torch.searchsorted(watcher.layout.blocks, octree.codes >> 6)
-    number = block * 64 + x + 4 * y + 16 * z
+    bricks = octree.bricks()
+    blocks = 1 + torch.searchsorted(watcher.layout.blocks, bricks.codes)
+    number = blocks[bricks.brick] * 64 + bricks.bit
     seen = torch.zeros(len(octree), len(cameras), dtype=torch.uint8)
     for i in range(len(cameras)):
         watcher.max_weights.zero_()
